@@ -1,0 +1,17 @@
+"""Runyard: a self-hosted training server. `runyard.Client` talks to one."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runyard.sdk.client import AsyncClient, Client
+
+__version__ = "0.1.0"
+__all__ = ["AsyncClient", "Client", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    # A trainer imports this package on a machine that may lack the client's libraries.
+    if name in {"AsyncClient", "Client"}:
+        return getattr(import_module("runyard.sdk.client"), name)
+    raise AttributeError(f"module 'runyard' has no attribute {name!r}")

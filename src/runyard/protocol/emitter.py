@@ -1,0 +1,155 @@
+"""The trainer's voice: appends events, keeps `progress.json` up to date."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from runyard.protocol.events import ArtifactKind, FailureReason, Outcome, Phase, Snapshot, any_event
+from runyard.protocol.rundir import RunDir, read_lines_backwards, write_atomically
+
+
+class AlreadyRunningError(RuntimeError):
+    """Another process writes to this run folder."""
+
+
+class Emitter:
+    """Writes the events of one attempt. Holds a lock on the run folder, so that no second trainer can run there.
+
+    Raises AlreadyRunningError when another process holds it. Numbers go on from the last complete line; half a line
+    left by a crash is cut off.
+    """
+
+    def __init__(self, rundir: RunDir, attempt: int, clock: Callable[[], float]) -> None:
+        self.rundir = rundir
+        self.attempt = attempt
+        self._clock = clock
+        self._file = rundir.events.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise AlreadyRunningError(f"another trainer is running in {rundir.root}") from None
+        self._cut_half_line()
+        self.snapshot = self._last_snapshot()
+        self.snapshot.attempt, self.snapshot.outcome = attempt, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def phase(self, phase: Phase) -> None:
+        self.snapshot.phase = phase
+        self._emit("phase", phase=phase)
+
+    def progress(
+        self,
+        phase: Phase,
+        step: int,
+        total_steps: int | None = None,
+        *,
+        epoch: float | None = None,
+        eta_seconds: float | None = None,
+    ) -> None:
+        snapshot = self.snapshot
+        snapshot.phase, snapshot.step, snapshot.total_steps = phase, step, total_steps
+        snapshot.epoch, snapshot.eta_seconds = epoch, eta_seconds
+        self._emit("progress", phase=phase, step=step, total_steps=total_steps, epoch=epoch, eta_seconds=eta_seconds)
+
+    def metric(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
+        """Report values at an optimizer step; those that are not finite become null."""
+        finite = {name: _finite(value) for name, value in values.items()}
+        self.snapshot.values.update(finite)
+        for name in finite.keys() & Snapshot.model_fields.keys():
+            setattr(self.snapshot, name, finite[name])
+        self._emit("metric", step=step, split=split, values=finite)
+
+    def checkpoint(self, step: int, path: str, size_bytes: int, metrics: Mapping[str, float], *, best: bool) -> None:
+        finite = {name: _finite(value) for name, value in metrics.items()}
+        self._emit("checkpoint", step=step, path=path, size_bytes=size_bytes, metrics=finite, best=best)
+
+    def checkpoint_removed(self, step: int) -> None:
+        self._emit("checkpoint_removed", step=step)
+
+    def resumed(self, step: int, checkpoint: str | None) -> None:
+        self._emit("resumed", step=step, checkpoint=checkpoint)
+
+    def artifact(
+        self,
+        path: str,
+        kind: ArtifactKind,
+        size_bytes: int,
+        sha256: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._emit(
+            "artifact",
+            path=path,
+            kind=kind,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            metadata=dict(metadata or {}),
+        )
+
+    def message(self, text: str, level: str = "info", **data: Any) -> None:
+        self._emit("message", level=level, text=text, data=data)
+
+    def finished(self, outcome: Outcome, reason: FailureReason | None = None, message: str = "") -> None:
+        self.snapshot.outcome = outcome
+        self._emit("finished", outcome=outcome, reason=reason, message=message)
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _emit(self, type_: str, **fields: Any) -> None:
+        self.snapshot.n += 1
+        self.snapshot.at = self._clock()
+        event = {
+            "n": self.snapshot.n,
+            "at": self.snapshot.at,
+            "attempt": self.attempt,
+            "type": type_,
+            **fields,
+        }
+        self._file.write(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+        write_atomically(self.rundir.progress, self.snapshot.model_dump_json(), durable=False)
+
+    def _cut_half_line(self) -> None:
+        size = self.rundir.events.stat().st_size
+        with self.rundir.events.open("rb+") as file:
+            keep = size
+            while keep > 0:
+                start = max(0, keep - 65536)
+                file.seek(start)
+                newline = file.read(keep - start).rfind(b"\n")
+                if newline >= 0:
+                    keep = start + newline + 1
+                    break
+                keep = start
+            file.truncate(keep)
+
+    def _last_snapshot(self) -> Snapshot:
+        """The snapshot of the run so far; its number is taken from the history, which is written first."""
+        try:
+            snapshot = Snapshot.model_validate_json(self.rundir.progress.read_bytes())
+        except (FileNotFoundError, ValueError):
+            snapshot = Snapshot()
+        for line in read_lines_backwards(self.rundir.events):
+            snapshot.n = any_event.validate_json(line).n
+            break
+        else:
+            snapshot.n = 0
+        return snapshot
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,144 @@
+"""What a trainer reports: one JSON object a line in `events.jsonl`, numbered from 1 without gaps."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Phase = Literal["preparing", "loading", "training", "evaluating", "saving", "merging"]
+Outcome = Literal["completed", "stopped", "failed"]
+FailureReason = Literal[
+    "bad_data", "bad_config", "model_not_found", "missing_package", "out_of_memory", "loss_not_finite",
+    "loss_exploded", "disk_full", "merge_differs", "error",
+]  # fmt: skip
+ArtifactKind = Literal["model", "merged_model", "checkpoint", "log", "report"]
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    n: int = Field(ge=1)
+    """Number in the file."""
+    at: float
+    """Seconds since the epoch."""
+    attempt: int = Field(ge=1)
+
+
+class PhaseEvent(Event):
+    """The trainer entered a phase."""
+
+    type: Literal["phase"] = "phase"
+    phase: Phase
+
+
+class ProgressEvent(Event):
+    """How far the phase is; the unit of `step` is rows while preparing, optimizer steps while training."""
+
+    type: Literal["progress"] = "progress"
+    phase: Phase
+    step: int
+    total_steps: int | None = None
+    epoch: float | None = None
+    eta_seconds: float | None = None
+
+
+class MetricEvent(Event):
+    """Values at one optimizer step; null stands for a value that is not finite."""
+
+    type: Literal["metric"] = "metric"
+    step: int
+    split: Literal["train", "eval"] = "train"
+    values: dict[str, float | None]
+
+
+class CheckpointEvent(Event):
+    """A checkpoint is complete. `path` is relative to the run folder."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    path: str
+    size_bytes: int
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    best: bool = False
+
+
+class CheckpointRemovedEvent(Event):
+    """A checkpoint was rotated away."""
+
+    type: Literal["checkpoint_removed"] = "checkpoint_removed"
+    step: int
+
+
+class ResumedEvent(Event):
+    """An attempt goes on from a checkpoint; metrics after `step` from earlier attempts no longer count."""
+
+    type: Literal["resumed"] = "resumed"
+    step: int
+    checkpoint: str | None
+
+
+class ArtifactEvent(Event):
+    """A file that is kept. `path` is relative to the run folder."""
+
+    type: Literal["artifact"] = "artifact"
+    path: str
+    kind: ArtifactKind
+    size_bytes: int
+    sha256: str
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class MessageEvent(Event):
+    """A sentence for people."""
+
+    type: Literal["message"] = "message"
+    level: Literal["info", "warning", "error"] = "info"
+    text: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class FinishedEvent(Event):
+    """The trainer's last word. `stopped` means that it saved, or was told not to, and left when asked."""
+
+    type: Literal["finished"] = "finished"
+    outcome: Outcome
+    reason: FailureReason | None = None
+    message: str = ""
+
+
+AnyEvent = Annotated[
+    PhaseEvent
+    | ProgressEvent
+    | MetricEvent
+    | CheckpointEvent
+    | CheckpointRemovedEvent
+    | ResumedEvent
+    | ArtifactEvent
+    | MessageEvent
+    | FinishedEvent,
+    Field(discriminator="type"),
+]
+any_event: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+class Snapshot(BaseModel):
+    """`progress.json`: the newest state of a run."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    n: int = 0
+    at: float = 0.0
+    attempt: int = 1
+    phase: Phase | None = None
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float | None = None
+    eta_seconds: float | None = None
+    loss: float | None = None
+    eval_loss: float | None = None
+    learning_rate: float | None = None
+    samples_per_second: float | None = None
+    tokens_per_second: float | None = None
+    iteration_seconds: float | None = None
+    values: dict[str, float | None] = Field(default_factory=dict)
+    """Every newest value, GPU figures among them."""
+    outcome: Outcome | None = None

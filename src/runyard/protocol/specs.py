@@ -1,0 +1,204 @@
+"""What a job asks for: one class from the YAML file to the trainer.
+
+A field left out, or set to null where null is allowed, is chosen from machine and data by the trainer, which
+reports the choice with its reason.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+Priority = Literal["urgent", "high", "normal", "low"]
+DType = Literal["bf16", "fp16", "fp32"]
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"]
+Optimizer = Literal["adamw", "adamw_8bit", "adafactor", "sgd"]
+PreferenceLoss = Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down"]
+
+
+class Section(BaseModel):
+    """A part of a job file: unknown fields are errors, values are not changed after checking."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelSpec(Section):
+    name: str = Field(min_length=1)
+    """Hub name (owner/name), local folder, or GGUF file."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    dtype: DType | None = None
+    """Number format of weights and arithmetic; from the device unless set."""
+    quantization: Literal["4bit", "8bit"] | None = None
+    """Load the base model in 4 or 8 bit (bitsandbytes); needs a GPU."""
+
+
+class AdapterSpec(Section):
+    type: Literal["lora", "dora", "none"] = "lora"
+    """`none` trains every weight."""
+    rank: int = Field(default=16, ge=1, le=1024)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    """Names of the layers that get an adapter."""
+
+
+class DataSpec(Section):
+    train: str = Field(min_length=1)
+    """A .jsonl, .csv or .parquet file, `dataset:ID` of an upload, or a hub name (owner/name)."""
+    eval: str | None = None
+    """A second source to evaluate on."""
+    eval_split: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the training rows held out for evaluation, drawn with the job's seed."""
+    split: str = "train"
+    """Split of a hub data set."""
+    subset: str | None = None
+    """Configuration of a hub data set."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column name to the file's, such as `prompt: question`."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """Use only the first rows."""
+    drop_bad_rows: bool = False
+    """Leave out rows that fail the check, and count them, instead of refusing the set."""
+
+    @model_validator(mode="after")
+    def one_evaluation_source(self) -> "DataSpec":
+        if self.eval is not None and self.eval_split is not None:
+            raise ValueError("set either eval or eval_split, not both")
+        return self
+
+
+class TrainingSpec(Section):
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after this many optimizer steps; wins over epochs."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Rows (packed sequences, when packing) in one optimizer step."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Rows in one forward pass; the rest of the batch is accumulated."""
+    max_length: int = Field(default=1024, ge=8)
+    """Tokens after which a row is cut."""
+    packing: bool | None = None
+    """Join short rows into full sequences (best-fit decreasing). SFT only."""
+    group_by_length: bool | None = None
+    """Put rows of like length into one batch, when not packing."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    schedule: Schedule = "cosine"
+    warmup: float = Field(default=0.03, ge=0)
+    """Below 1: share of all steps; otherwise a number of steps."""
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    activation_checkpointing: bool | None = None
+    """Trade time for memory by computing activations twice."""
+    train_on: Literal["assistant", "last", "all"] = "assistant"
+    """Trained tokens: every assistant turn (a completion counts as one), only the last, or all."""
+    loader_workers: int | None = Field(default=None, ge=0)
+    pin_memory: bool | None = None
+    log_every: int = Field(default=1, ge=1)
+    """Optimizer steps between two reports."""
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def batch_is_whole(self) -> "TrainingSpec":
+        if self.batch_size and self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+            )
+        return self
+
+
+class EvaluationSpec(Section):
+    every_steps: int | None = Field(default=None, ge=1)
+    """Unless set, as often as checkpoints are written."""
+    batch_size: int | None = Field(default=None, ge=1)
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Stop when the evaluation loss has not improved this many times in a row."""
+    early_stopping_min_delta: float = Field(default=0.0, ge=0)
+
+
+class CheckpointSpec(Section):
+    every_steps: int | None = Field(default=None, ge=1)
+    """Unless set, a tenth of the run."""
+    keep: int = Field(default=2, ge=2)
+    """The best and the last are always kept."""
+
+
+class OutputSpec(Section):
+    merge: bool = False
+    """Write the base model with the adapter merged in as well, after checking that both give the same logits."""
+
+
+class ResourceSpec(Section):
+    gpus: int | None = Field(default=None, ge=0, le=1)
+    """GPUs for this job; one where the machine has any, unless set."""
+
+
+class PreferenceSpec(Section):
+    beta: float = Field(default=0.1, gt=0)
+    loss: PreferenceLoss = "sigmoid"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    precompute_reference: bool | None = None
+    """Compute the reference log-probabilities once before training; needed for full fine-tuning in little memory."""
+
+
+class TrainerSpec(Section):
+    """What every language-model job has."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=100)
+    """Shown in lists; from the data file unless set."""
+    priority: Priority = "normal"
+    model: ModelSpec
+    adapter: AdapterSpec = AdapterSpec()
+    data: DataSpec
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    checkpoints: CheckpointSpec = CheckpointSpec()
+    output: OutputSpec = OutputSpec()
+    resources: ResourceSpec = ResourceSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def accept_short_forms(cls, value: Any) -> Any:
+        """`model: NAME`, `data: FILE` and `adapter: none` stand for their full sections."""
+        if not isinstance(value, dict):
+            return value
+        long = dict(value)
+        for section, field in (("model", "name"), ("data", "train"), ("adapter", "type")):
+            if isinstance(long.get(section), str):
+                long[section] = {field: long[section]}
+        return long
+
+    @model_validator(mode="after")
+    def evaluation_has_data(self) -> "TrainerSpec":
+        has_data = self.data.eval is not None or self.data.eval_split is not None
+        if self.evaluation.early_stopping_patience is not None and not has_data:
+            raise ValueError("evaluation.early_stopping_patience needs data.eval or data.eval_split")
+        if self.adapter.type == "none" and self.model.quantization is not None:
+            raise ValueError("a quantized model can't be fully fine-tuned: set adapter.type to lora")
+        if self.adapter.type == "none" and self.output.merge:
+            raise ValueError("output.merge needs an adapter to merge")
+        return self
+
+
+class SftSpec(TrainerSpec):
+    """Supervised fine-tuning of a language model."""
+
+    kind: Literal["sft"] = "sft"
+
+
+class DpoSpec(TrainerSpec):
+    """Direct preference optimisation of a language model (Rafailov et al., 2023, arXiv:2305.18290)."""
+
+    kind: Literal["dpo"] = "dpo"
+    preference: PreferenceSpec = PreferenceSpec()
+
+    @model_validator(mode="after")
+    def no_packing(self) -> "DpoSpec":
+        if self.training.packing:
+            raise ValueError("training.packing is for sft: preference pairs can't be packed")
+        return self
+
+
+JobSpec = Annotated[SftSpec | DpoSpec, Field(discriminator="kind")]
+job_spec: TypeAdapter[SftSpec | DpoSpec] = TypeAdapter(JobSpec)
+SPEC_CLASSES: dict[str, type[TrainerSpec]] = {"sft": SftSpec, "dpo": DpoSpec}
