@@ -1,0 +1,183 @@
+"""The whole schema on one page. Times are seconds since the epoch."""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+Serial = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers by itself only in an INTEGER column
+
+
+class Table(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: Json, list[Any]: Json, str: Text()}  # noqa: RUF012 - declared so by SQLAlchemy
+
+
+class Job(Table):
+    """What was asked, and how far it is."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    """As asked for; the run folder holds it with paths resolved."""
+    priority: Mapped[str]
+    gpus: Mapped[int | None]
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    """Why it failed: a word for programs."""
+    message: Mapped[str | None]
+    """Why it failed: a sentence for people."""
+    wait_cause: Mapped[str | None]
+    queue_position: Mapped[int | None]
+    snapshot: Mapped[dict[str, Any] | None]
+    """The newest protocol.events.Snapshot."""
+    events_offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Bytes of events.jsonl that are in the database."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float]
+    queued_at: Mapped[float]
+    """Place in line; kept over a pause for a preempted job, renewed when a person resumes."""
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    updated_at: Mapped[float]
+
+    __table_args__ = (Index(None, "state", "priority", "queued_at"), Index(None, "created_at", "id"))
+
+
+class Attempt(Table):
+    """One try on one machine: holds the lease, its fencing token, and what proves which process it is."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    executor: Mapped[str]
+    gpus: Mapped[list[Any]]
+    handle: Mapped[dict[str, Any] | None]
+    """How the executor finds it again; null until it was launched."""
+    lease_owner: Mapped[str | None]
+    lease_token: Mapped[str | None]
+    lease_expires_at: Mapped[float | None]
+    stop_sent: Mapped[str | None]
+    """`save` or `discard`, once the trainer was told to stop."""
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    exit_code: Mapped[int | None]
+    exit_signal: Mapped[int | None]
+    reason: Mapped[str | None]
+    message: Mapped[str | None]
+
+    __table_args__ = (UniqueConstraint("job_id", "number"), Index(None, "ended_at"))
+
+
+class Move(Table):
+    """Every change of a job's state, with its cause."""
+
+    __tablename__ = "moves"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int | None]
+    at: Mapped[float]
+    before: Mapped[str | None]
+    after: Mapped[str]
+    cause: Mapped[str]
+    actor: Mapped[str]
+
+
+class FeedEvent(Table):
+    """What open pages are told, in the order of `id`, which is every client's cursor."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    at: Mapped[float]
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index(None, "job_id", "id"), {"sqlite_autoincrement": True})
+
+
+class Metric(Table):
+    """The values at one step, from the attempt that counts."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    at: Mapped[float]
+    values: Mapped[dict[str, Any]]
+
+
+class Checkpoint(Table):
+    __tablename__ = "checkpoints"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    path: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    metrics: Mapped[dict[str, Any]]
+    best: Mapped[bool]
+    created_at: Mapped[float]
+    removed_at: Mapped[float | None]
+
+
+class Artifact(Table):
+    __tablename__ = "artifacts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    path: Mapped[str]
+    kind: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    hash_sha256: Mapped[str]
+    created_at: Mapped[float]
+    details: Mapped[dict[str, Any]] = mapped_column("metadata")
+
+    __table_args__ = (UniqueConstraint("job_id", "path"),)
+
+
+class DataSet(Table):
+    """An uploaded file; equal content is kept once."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    path: Mapped[str]
+    """Relative to the data folder."""
+    format: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    hash_sha256: Mapped[str] = mapped_column(index=True)
+    rows: Mapped[int | None]
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class IdempotencyKey(Table):
+    """The job that a submission with this key made."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[float]

@@ -1,0 +1,86 @@
+"""Everything a caller can be told went wrong.
+
+RunyardError                 status  500
+├── NotFoundError                    404
+├── IllegalMoveError                 409
+├── KeyReusedError                   409
+├── InvalidError                     422   with a list of problems, each with its field
+├── TooLargeError                    413
+├── QueueFullError                   429
+└── NoRoomError                      507
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from runyard.protocol.problems import Problem
+
+
+class RunyardError(Exception):
+    """`code` is stable and for programs, the message is for people, `hint` says what to do."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong in the server"
+
+    def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.problems = tuple(problems)
+
+
+class NotFoundError(RunyardError):
+    status = 404
+    code = "not_found"
+    title = "Not found"
+
+
+class IllegalMoveError(RunyardError):
+    status = 409
+    code = "illegal_move"
+    title = "Not possible in this state"
+
+    def __init__(self, state: str, cause: str) -> None:
+        verb = cause.removesuffix("_asked")
+        super().__init__(f"a {state} job can't be {PAST.get(verb, verb)}", hint=HINTS.get((verb, state)))
+
+
+class KeyReusedError(RunyardError):
+    status = 409
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was used for another request"
+
+
+class InvalidError(RunyardError):
+    status = 422
+    code = "invalid"
+    title = "The request can't be used as it is"
+
+
+class TooLargeError(RunyardError):
+    status = 413
+    code = "too_large"
+    title = "Too large"
+
+
+class QueueFullError(RunyardError):
+    status = 429
+    code = "queue_full"
+    title = "The queue is full"
+
+
+class NoRoomError(RunyardError):
+    status = 507
+    code = "no_room"
+    title = "No room on the disk"
+
+
+PAST = {"pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "retried"}
+HINTS = {
+    ("resume", "pausing"): "it is still writing its checkpoint: wait until it is paused",
+    ("resume", "failed"): "retry it: it goes on from its last checkpoint",
+    ("resume", "cancelled"): "retry it: it goes on from its last checkpoint",
+    ("retry", "paused"): "resume it",
+    ("retry", "completed"): "submit it again as a new job",
+}

@@ -1,0 +1,1 @@
+"""What goes over HTTP: made from rows, read by the client."""

@@ -1,0 +1,35 @@
+"""The server and its machine."""
+
+from pydantic import BaseModel
+
+
+class Health(BaseModel):
+    status: str
+    version: str
+
+
+class GpuRead(BaseModel):
+    index: int
+    name: str
+    memory_total_mb: float
+    memory_used_mb: float
+    utilization_percent: float | None
+    temperature_celsius: float | None
+    power_watts: float | None
+
+
+class SystemRead(BaseModel):
+    version: str
+    host: str
+    database: str
+    cpu_count: int
+    memory_total_mb: float
+    memory_available_mb: float
+    disk_total_bytes: int
+    disk_free_bytes: int
+    gpus: list[GpuRead]
+    jobs: dict[str, int]
+    """How many jobs are in each state."""
+    slots: int
+    """Jobs that may run at once without a GPU."""
+    warnings: list[str] = []
