@@ -1,0 +1,171 @@
+"""Every row of a data set, checked; what was found, counted."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, Field
+
+from runyard.data import columns, files, rows
+from runyard.data.errors import DataError, RowError
+from runyard.data.sources import Source
+from runyard.protocol.problems import Problem
+
+SHOWN_PROBLEMS = 20
+
+
+class Checked(NamedTuple):
+    """A row, or what is wrong with it."""
+
+    line: int
+    row: rows.Row | RowError
+
+
+class CheckReport(BaseModel):
+    """What a data set holds. It can be used for `kinds`; none when it can't be used as it is."""
+
+    source: str
+    format: str
+    kinds: list[str] = Field(default_factory=list)
+    shape: str | None = None
+    rows: int = 0
+    """All rows, the bad ones among them."""
+    bad: int = 0
+    duplicates: int = 0
+    """Good rows that say the same as an earlier one."""
+    columns: list[str] = Field(default_factory=list)
+    size_bytes: int | None = None
+    sha256: str | None = None
+    problems: list[Problem] = Field(default_factory=list)
+    """The first twenty kinds of problem, each with the first line it was found in."""
+
+    @property
+    def good(self) -> int:
+        return self.rows - self.bad
+
+    def require(self, *, drop_bad_rows: bool = False) -> None:
+        """Raise DataError unless the set can be used; bad rows may be left out when that was asked for."""
+        hopeless = not self.good or any(problem.line is None for problem in self.problems)
+        if self.problems and (hopeless or not drop_bad_rows):
+            raise DataError(self.problems)
+
+
+class Scan:
+    """One pass over a source: iterating gives each row checked; the shape is that of the first usable row."""
+
+    def __init__(self, source: Source, kind: rows.Kind | None = None) -> None:
+        self._source = source
+        self._kind = kind
+        self.shape: rows.Shape | None = None
+        self.columns: list[str] = []
+
+    def __iter__(self) -> Iterator[Checked]:
+        for line, values in self._source.rows():
+            if isinstance(values, RowError):
+                yield Checked(line, values)
+                continue
+            self.columns = self.columns or list(values)
+            try:
+                yield Checked(line, self._read(values))
+            except RowError as error:
+                yield Checked(line, error)
+
+    def _read(self, values: rows.Raw) -> rows.Row:
+        renamed = columns.rename(values, self._source.columns)
+        if self.shape is None:
+            self.shape = rows.detect(renamed, self._kind)
+        if self.shape is None:
+            raise columns.wrong(renamed, self._kind)
+        if not self.shape.fits(renamed):
+            raise columns.missing(self.shape, renamed)
+        return self.shape.read(renamed)
+
+
+class Findings:
+    """Problems, the same one listed once with the number of lines it was found in."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._first: dict[tuple[str, str | None], int] = {}
+        self._count: dict[tuple[str, str | None], int] = {}
+        self.total = 0
+
+    def add(self, line: int, error: RowError) -> None:
+        self.total += 1
+        key = (error.message, error.field)
+        if key in self._count or len(self._count) < SHOWN_PROBLEMS:
+            self._first.setdefault(key, line)
+            self._count[key] = self._count.get(key, 0) + 1
+
+    def problems(self) -> list[Problem]:
+        return [
+            Problem(file=self._file, line=self._first[key], field=key[1], message=_counted(key[0], count))
+            for key, count in self._count.items()
+        ]
+
+
+def check(source: Source, kind: rows.Kind | None = None) -> CheckReport:
+    """Read the whole set. Never raises for what is in it: the report says what is wrong."""
+    report = CheckReport(source=source.name, format="hub")
+    try:
+        if source.path is not None:
+            report.format = files.format_of(source.path)
+            report.size_bytes, report.sha256 = source.path.stat().st_size, _sha256(source.path)
+        _count(report, Scan(source, kind))
+    except DataError as error:
+        report.problems = error.problems
+    return report
+
+
+def _count(report: CheckReport, scan: Scan) -> None:
+    findings, seen = Findings(report.source), set[bytes]()
+    for line, row in scan:
+        report.rows += 1
+        try:
+            if isinstance(row, RowError):
+                raise row
+            seen.add(digest(row))
+        except RowError as error:
+            findings.add(line, error)
+    report.bad, report.columns = findings.total, scan.columns
+    report.duplicates = report.good - len(seen)
+    report.problems = findings.problems()
+    if scan.shape is not None:
+        report.shape = scan.shape.name
+        report.kinds = [scan.shape.kind] if report.good else []
+    if message := _useless(report, len(seen)):
+        report.kinds = []
+        report.problems.append(Problem(file=report.source, message=message))
+
+
+def _useless(report: CheckReport, distinct: int) -> str | None:
+    if not report.rows:
+        return "has no rows"
+    if report.kinds == ["dpo"] and distinct == 1 and report.duplicates:
+        return f"holds one and the same pair {report.good} times"
+    return None
+
+
+def digest(row: rows.Row) -> bytes:
+    """Equal for rows that say the same. Raises RowError for text that is no Unicode."""
+    try:
+        text = json.dumps(row, default=_plain, sort_keys=True, ensure_ascii=False)
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    except UnicodeEncodeError:
+        raise RowError("holds half of a Unicode character (a lone surrogate such as \\ud83d)") from None
+
+
+def _plain(value: Any) -> Any:
+    return vars(value) if isinstance(value, rows.Row) else str(value)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counted(message: str, count: int) -> str:
+    more = count - 1
+    return f"{message} (and {more} more {'row' if more == 1 else 'rows'} like this)" if more else message
