@@ -31,7 +31,9 @@ class Job(Table):
     kind: Mapped[str]
     name: Mapped[str]
     spec: Mapped[dict[str, Any]]
-    """As asked for; the run folder holds it with paths resolved."""
+    """As asked for."""
+    resolved_spec: Mapped[dict[str, Any]]
+    """With every default and absolute paths: what the run folder's spec.json holds."""
     priority: Mapped[str]
     gpus: Mapped[int | None]
     state: Mapped[str]
