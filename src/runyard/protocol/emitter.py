@@ -1,5 +1,6 @@
 """The trainer's voice: appends events, keeps `progress.json` up to date."""
 
+import errno
 import fcntl
 import json
 import math
@@ -27,7 +28,7 @@ class Emitter:
         self.rundir = rundir
         self.attempt = attempt
         self._clock = clock
-        self._file = rundir.events.open("ab")
+        self._file = rundir.events.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,9 +120,19 @@ class Emitter:
             "type": type_,
             **fields,
         }
-        self._file.write(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
         write_atomically(self.rundir.progress, self.snapshot.model_dump_json(), durable=False)
+
+    def _append(self, line: bytes) -> None:
+        """Write the whole line or, when the disk is full, nothing of it."""
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.rundir.events))
+        except OSError:
+            self._file.truncate(before)
+            self.snapshot.n -= 1
+            raise
 
     def _cut_half_line(self) -> None:
         size = self.rundir.events.stat().st_size

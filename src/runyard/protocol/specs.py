@@ -18,7 +18,7 @@ PreferenceLoss = Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_d
 class Section(BaseModel):
     """A part of a job file: unknown fields are errors, values are not changed after checking."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ModelSpec(Section):
