@@ -7,7 +7,8 @@ RunyardError                 status  500
 ├── InvalidError                     422   with a list of problems, each with its field
 ├── TooLargeError                    413
 ├── QueueFullError                   429
-└── NoRoomError                      507
+├── NoRoomError                      507
+└── NewerDatabaseError               500   at start only
 """
 
 from collections.abc import Sequence
@@ -74,6 +75,17 @@ class NoRoomError(RunyardError):
     status = 507
     code = "no_room"
     title = "No room on the disk"
+
+
+class NewerDatabaseError(RunyardError):
+    code = "newer_database"
+    title = "The database belongs to a newer version"
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"the database is at revision {revision}, which this version of Runyard doesn't know",
+            hint="install the newer version of Runyard again, or use another database",
+        )
 
 
 PAST = {"pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "retried"}

@@ -1,0 +1,105 @@
+"""The door to the database: sessions to read or write with, and the schema's version."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from runyard.domain.errors import NewerDatabaseError
+
+Session = AsyncSession
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+BUSY_SECONDS = 60
+WRITER_LOCK = 0x52554E59  # "RUNY": any number that no other program takes on this database
+SQLITE_SETTINGS = (
+    "journal_mode=WAL",
+    f"busy_timeout={BUSY_SECONDS * 1000}",
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+)
+
+
+class Database:
+    """SQLite or PostgreSQL behind one face: any number of readers, one writer at a time.
+
+    One writer at a time, across processes too, makes a check followed by a write safe without further thought, lets
+    the ids of the feed become visible in their order, and leaves nothing to deadlock.
+    """
+
+    def __init__(self, url: str) -> None:
+        """`url` is sqlite:///FILE or postgresql://...; the async drivers are filled in."""
+        parsed = make_url(url)
+        self.url: URL = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+        self.dialect = self.url.get_backend_name()
+        self._engine = _sqlite(self.url) if self.dialect == "sqlite" else _postgresql(self.url)
+        self._writing = self._engine.execution_options(runyard_begin="BEGIN IMMEDIATE")
+        self._turn = asyncio.Lock()  # first come, first served; SQLite's own waiting is not fair
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Session]:
+        """A session whose changes, should there be any, are thrown away."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Session]:
+        """One transaction: committed at the end, rolled back when an error leaves the block. Not to be nested."""
+        async with self._turn, AsyncSession(self._writing, expire_on_commit=False) as session, session.begin():
+            if self.dialect == "postgresql":
+                await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+            yield session
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date.
+
+        Raises NewerDatabaseError for a database that a later version of Runyard has changed.
+        """
+        async with self._turn, self._writing.begin() as connection:
+            if self.dialect == "postgresql":
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+            await connection.run_sync(_upgrade)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _sqlite(url: URL) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver would begin transactions later than we ask for
+        cursor = connection.cursor()
+        for setting in SQLITE_SETTINGS:
+            cursor.execute(f"PRAGMA {setting}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later is refused at once when another wrote in between.
+        connection.exec_driver_sql(connection.get_execution_options().get("runyard_begin", "BEGIN"))
+
+    return engine
+
+
+def _postgresql(url: URL) -> AsyncEngine:
+    limits = {"lock_timeout": f"{BUSY_SECONDS}s", "idle_in_transaction_session_timeout": f"{BUSY_SECONDS}s"}
+    return create_async_engine(url, pool_pre_ping=True, connect_args={"server_settings": limits})
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "runyard.db:migrations")
+    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
+    for revision in MigrationContext.configure(connection).get_current_heads():
+        if revision not in known:
+            raise NewerDatabaseError(revision)
+    command.upgrade(config, "head")

@@ -1,0 +1,90 @@
+"""Attempts, their leases, and writes that only the holder of a lease can make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import or_, select, update
+
+from runyard.db.database import Session
+from runyard.db.tables import Attempt, Job
+from runyard.domain.placement import Taken
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who looks after attempts until when; `token` is new for every engine that was ever started."""
+
+    owner: str
+    token: str
+    expires_at: float
+
+
+async def begin(session: Session, job: Job, id_: str, executor: str, gpus: Sequence[int], at: float) -> Attempt:
+    """The next try of a job: the intent, written down before anything is started."""
+    job.attempts += 1
+    attempt = Attempt(id=id_, job_id=job.id, number=job.attempts, executor=executor, gpus=list(gpus), created_at=at)
+    session.add(attempt)
+    await session.flush()
+    return attempt
+
+
+async def of_job(session: Session, job_id: str) -> Sequence[Attempt]:
+    return (await session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number))).all()
+
+
+async def taken(session: Session) -> list[Taken]:
+    """What the attempts under way hold."""
+    rows = await session.scalars(select(Attempt.gpus).where(Attempt.ended_at.is_(None)))
+    return [Taken(tuple(gpus)) for gpus in rows]
+
+
+async def under_way(session: Session, token: str) -> list[tuple[Attempt, Job]]:
+    """Attempts that the holder of the token looks after, oldest first."""
+    query = (
+        select(Attempt, Job)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Attempt.ended_at.is_(None), Attempt.lease_token == token)
+        .order_by(Attempt.created_at, Attempt.id)
+    )
+    return [(attempt, job) for attempt, job in await session.execute(query)]
+
+
+async def to_claim(session: Session, lease: Lease, now: float, renew_before: float) -> Sequence[str]:
+    """Ids of open attempts to take over or to renew: nobody's, expired ones, our owner's earlier ones, and our own
+    that run out before a time."""
+    ours = Attempt.lease_token == lease.token
+    query = select(Attempt.id).where(
+        Attempt.ended_at.is_(None),
+        or_(
+            Attempt.lease_token.is_(None),
+            Attempt.lease_expires_at < now,
+            ours & (Attempt.lease_expires_at < renew_before),
+            ~ours & (Attempt.lease_owner == lease.owner),
+        ),
+    )
+    return (await session.scalars(query)).all()
+
+
+async def claim(session: Session, ids: Sequence[str], lease: Lease) -> None:
+    await session.execute(
+        update(Attempt)
+        .where(Attempt.id.in_(ids))
+        .values(lease_owner=lease.owner, lease_token=lease.token, lease_expires_at=lease.expires_at)
+    )
+
+
+async def held(session: Session, attempt_id: str, token: str) -> Attempt | None:
+    """The attempt, if the token still holds it and it is under way; otherwise nothing may be written for it."""
+    query = select(Attempt).where(Attempt.id == attempt_id, Attempt.lease_token == token, Attempt.ended_at.is_(None))
+    return await session.scalar(query)
+
+
+async def save(session: Session, attempt_id: str, token: str, **values: Any) -> bool:
+    """Set columns of an attempt; False, and nothing written, if somebody else took it over."""
+    attempt = await held(session, attempt_id, token)
+    if attempt is None:
+        return False
+    for name, value in values.items():
+        setattr(attempt, name, value)
+    return True

@@ -1,0 +1,45 @@
+"""The feed: what open pages are told, in the order of its ids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select
+
+from runyard.db.database import Session
+from runyard.db.tables import FeedEvent
+
+
+async def append(session: Session, job_id: str, at: float, type_: str, data: dict[str, Any]) -> FeedEvent:
+    event = FeedEvent(job_id=job_id, at=at, type=type_, data=data)
+    session.add(event)
+    await session.flush()
+    return event
+
+
+async def append_all(session: Session, events: Sequence[dict[str, Any]]) -> None:
+    """Many at once, in their order; each has `job_id`, `at`, `type` and `data`."""
+    if events:
+        await session.execute(insert(FeedEvent), events)
+
+
+async def after(session: Session, cursor: int, job_id: str | None = None, limit: int = 1000) -> Sequence[FeedEvent]:
+    query = select(FeedEvent).where(FeedEvent.id > cursor).order_by(FeedEvent.id).limit(limit)
+    if job_id is not None:
+        query = query.where(FeedEvent.job_id == job_id)
+    return (await session.scalars(query)).all()
+
+
+async def last_id(session: Session) -> int:
+    return await session.scalar(select(func.max(FeedEvent.id))) or 0
+
+
+async def last_word(session: Session, job_id: str, attempt: int) -> dict[str, Any] | None:
+    """What the trainer of an attempt said when it finished, if it did."""
+    query = (
+        select(FeedEvent.data)
+        .where(FeedEvent.job_id == job_id, FeedEvent.type == "finished")
+        .order_by(FeedEvent.id.desc())
+        .limit(1)
+    )
+    data = await session.scalar(query)
+    return data if data and data["attempt"] == attempt else None

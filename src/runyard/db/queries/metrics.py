@@ -1,0 +1,46 @@
+"""Metric points: one row a job, split and step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from runyard.db.database import Session
+from runyard.db.tables import Metric
+
+Key = tuple[str, int]
+
+
+async def record(session: Session, job_id: str, points: Mapping[Key, dict[str, Any]]) -> None:
+    """Write points by (split, step); each has `attempt`, `at` and `values`.
+
+    Values join those that the same attempt has reported for the step, and replace those of an earlier one.
+    """
+    if not points:
+        return
+    steps = [step for _, step in points]
+    query = select(Metric).where(Metric.job_id == job_id, Metric.step.between(min(steps), max(steps)))
+    known = {(row.split, row.step): row for row in await session.scalars(query)}
+    new = []
+    for (split, step), point in points.items():
+        if row := known.get((split, step)):
+            earlier = row.values if row.attempt == point["attempt"] else {}
+            row.attempt, row.at, row.values = point["attempt"], point["at"], earlier | point["values"]
+        else:
+            new.append({"job_id": job_id, "split": split, "step": step, **point})
+    if new:
+        await session.execute(insert(Metric), new)
+
+
+async def forget_after(session: Session, job_id: str, step: int) -> None:
+    """Drop points that a resumed attempt will make again."""
+    await session.execute(delete(Metric).where(Metric.job_id == job_id, Metric.step > step))
+
+
+async def of_job(
+    session: Session, job_id: str, *, split: str | None = None, after_step: int = -1, limit: int | None = None
+) -> Sequence[Metric]:
+    query = select(Metric).where(Metric.job_id == job_id, Metric.step > after_step)
+    if split is not None:
+        query = query.where(Metric.split == split)
+    return (await session.scalars(query.order_by(Metric.step, Metric.split).limit(limit))).all()

@@ -1,0 +1,12 @@
+"""The history of a job's state."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from runyard.db.database import Session
+from runyard.db.tables import Move
+
+
+async def of_job(session: Session, job_id: str) -> Sequence[Move]:
+    return (await session.scalars(select(Move).where(Move.job_id == job_id).order_by(Move.id))).all()
