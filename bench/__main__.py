@@ -1,0 +1,54 @@
+"""`python -m bench [NAME ...] [--write]`: one JSON line each; exit 1 if a promise was not kept."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.result import Result
+
+NAMES = ["train_speed", "default_choices", "feed_latency", "zip_stream"]
+DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all unless given")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
+    arguments = parser.parse_args()
+    results = []
+    for name in arguments.names or NAMES:
+        results.append(import_module(f"bench.{name}").run())
+        print(json.dumps(asdict(results[-1])), flush=True)
+    if arguments.write:
+        DOCUMENT.write_text(document(results))
+    sys.exit(0 if all(result.holds for result in results) else 1)
+
+
+def document(results: list[Result]) -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "peft", "fastapi"))
+    rows = "\n".join(f"| {r.name} | {r.promise} | {r.found} | {'yes' if r.holds else 'NO'} |" for r in results)
+    details = "\n\n".join(f"**{r.name}.** {r.detail}" for r in results)
+    return f"""# Benchmarks
+
+Each number is a ratio, or a figure beside its floor, measured side by side in one run, the sides taking turns:
+`make bench`, or one of them with `make bench ARGS=feed_latency`. `make bench ARGS=--write` renews this page.
+
+Measured {datetime.now(UTC):%d %B %Y} on {os.cpu_count()} cores, Python {platform.python_version()}; {packages}.
+
+| what | promise | found | kept |
+| --- | --- | --- | --- |
+{rows}
+
+{details}
+"""
+
+
+if __name__ == "__main__":
+    main()
