@@ -4,6 +4,7 @@ A field left out, or set to null where null is allowed, is chosen from machine a
 reports the choice with its reason.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -141,6 +142,18 @@ class PreferenceSpec(Section):
     """Compute the reference log-probabilities once before training; needed for full fine-tuning in little memory."""
 
 
+SHORT_FORMS = {"model": "name", "data": "train", "adapter": "type"}
+
+
+def long_form(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`model: NAME`, `data: FILE` and `adapter: none` stand for their full sections."""
+    long = dict(fields)
+    for section, field in SHORT_FORMS.items():
+        if isinstance(long.get(section), str):
+            long[section] = {field: long[section]}
+    return long
+
+
 class TrainerSpec(Section):
     """What every language-model job has."""
 
@@ -159,14 +172,7 @@ class TrainerSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def accept_short_forms(cls, value: Any) -> Any:
-        """`model: NAME`, `data: FILE` and `adapter: none` stand for their full sections."""
-        if not isinstance(value, dict):
-            return value
-        long = dict(value)
-        for section, field in (("model", "name"), ("data", "train"), ("adapter", "type")):
-            if isinstance(long.get(section), str):
-                long[section] = {field: long[section]}
-        return long
+        return long_form(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def evaluation_has_data(self) -> "TrainerSpec":

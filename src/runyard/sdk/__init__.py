@@ -1,0 +1,1 @@
+"""The Python client: job files, requests, live events, checked downloads."""

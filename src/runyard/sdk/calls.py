@@ -1,0 +1,239 @@
+"""What can be asked of a server: each request described once, for the blocking and the async client alike.
+
+A Call yields itself and returns its answer, so conversations of several calls read as plain functions:
+`job = yield from calls.job(job_id)`.
+"""
+
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from runyard.domain.lifecycle import State
+from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.schemas.artifacts import ArtifactRead
+from runyard.schemas.datasets import DataSetRead
+from runyard.schemas.jobs import CheckpointRead, EventRead, JobDetail, JobRead, LogLines, MetricRead
+from runyard.schemas.page import Page
+from runyard.schemas.problems import ProblemDetails
+from runyard.schemas.system import Health, SystemRead
+from runyard.sdk.errors import ApiError
+
+Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
+API = "/api/v1"
+UPLOAD_TIMEOUT = httpx.Timeout(60, read=600)
+"""Seconds; the server checks every row before it answers."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One request. `upload` is a file to send; with a `sink` the body is handed over in pieces as it comes."""
+
+    method: str
+    path: str
+    parse: Callable[[bytes], Answer]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    upload: tuple[str, Path] | None = None
+    sink: Callable[[bytes], object] | None = None
+
+    def __iter__(self) -> Generator["Call[Any]", Any, Answer]:
+        answer: Answer = yield self
+        return answer
+
+    @property
+    def repeatable(self) -> bool:
+        """May it be sent again after a broken connection? Every request is safe to repeat, but half a body is not."""
+        return self.upload is None and self.sink is None
+
+    @contextmanager
+    def request(self) -> Iterator[dict[str, Any]]:
+        """The arguments for httpx."""
+        request = {"method": self.method, "url": self.path, "params": self.params, "headers": self.headers}
+        if self.upload is None:
+            yield request if self.body is None else request | {"json": self.body}
+            return
+        name, path = self.upload
+        with path.open("rb") as file:
+            files = {"file": (path.name, file, "application/octet-stream")}
+            yield request | {"files": files, "data": {"name": name}, "timeout": UPLOAD_TIMEOUT}
+
+    def answer(self, body: bytes) -> Answer:
+        try:
+            return self.parse(body)
+        except ValidationError as error:
+            raise ApiError(200, _unexpected(200, f"an answer that makes no sense here: {error.title}")) from None
+
+
+@dataclass(frozen=True)
+class Work(Generic[Answer]):
+    """Something slow on this machine, such as hashing a file."""
+
+    run: Callable[[], Answer]
+
+    def __iter__(self) -> Generator["Work[Any]", Any, Answer]:
+        answer: Answer = yield self
+        return answer
+
+
+class Conversation(Protocol[Answer_co]):
+    """Yields calls and work, is sent their answers, and returns the outcome."""
+
+    def __iter__(self) -> Generator[Call[Any] | Work[Any], Any, Answer_co]: ...
+
+
+def check(response: httpx.Response) -> None:
+    """Raises ApiError for an answer that is an error; its body must have been read."""
+    if response.is_success:
+        return
+    try:
+        details = ProblemDetails.model_validate_json(response.content)
+    except ValidationError:
+        details = _unexpected(response.status_code, f"{response.status_code} {response.reason_phrase}")
+    raise ApiError(response.status_code, details)
+
+
+def _unexpected(status: int, answer: str) -> ProblemDetails:
+    return ProblemDetails(
+        type="about:blank",
+        title="Unexpected answer",
+        status=status,
+        detail=f"the server answered {answer}",
+        code="unexpected_answer",
+        hint="is this the address of a Runyard server, of this version?",
+    )
+
+
+def health() -> Call[Health]:
+    return _get("/health", Health)
+
+
+def system() -> Call[SystemRead]:
+    return _get(f"{API}/system", SystemRead)
+
+
+def post_job(spec: SftSpec | DpoSpec, idempotency_key: str) -> Call[JobDetail]:
+    body = json.loads(spec.model_dump_json(exclude_unset=True)) | {"kind": spec.kind}
+    return Call("POST", f"{API}/jobs", _parser(JobDetail), body=body, headers={"Idempotency-Key": idempotency_key})
+
+
+def job(job_id: str) -> Call[JobDetail]:
+    return _get(_job(job_id), JobDetail)
+
+
+def jobs(
+    *,
+    state: Sequence[State | str] = (),
+    kind: str | None = None,
+    name: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Call[Page[JobRead]]:
+    """One page, newest first; `name` is any part of a name."""
+    params = _given(state=[str(s) for s in state], kind=kind, name=name, cursor=cursor, limit=limit)
+    return _get(f"{API}/jobs", Page[JobRead], params)
+
+
+def cancel(job_id: str) -> Call[JobDetail]:
+    return _act(job_id, "cancel")
+
+
+def pause(job_id: str) -> Call[JobDetail]:
+    """Ask for a checkpoint at the next step; the job is paused once it is written."""
+    return _act(job_id, "pause")
+
+
+def resume(job_id: str) -> Call[JobDetail]:
+    return _act(job_id, "resume")
+
+
+def retry(job_id: str) -> Call[JobDetail]:
+    """Run a failed or cancelled job again, from its last checkpoint where there is one."""
+    return _act(job_id, "retry")
+
+
+def logs(job_id: str, *, stream: str = "all", tail: int | None = None, offset: int | None = None) -> Call[LogLines]:
+    """The last `tail` lines, or what came after `offset`; `stream` is stdout, stderr or all."""
+    return _get(f"{_job(job_id)}/logs", LogLines, _given(stream=stream, tail=tail, offset=offset))
+
+
+def metrics(job_id: str, *, split: str | None = None, after_step: int | None = None) -> Call[list[MetricRead]]:
+    return _get(f"{_job(job_id)}/metrics", list[MetricRead], _given(split=split, after_step=after_step))
+
+
+def events(job_id: str | None = None, *, after: int = 0, limit: int = 1000) -> Call[Page[EventRead]]:
+    """Entries of the feed after a cursor: of one job, or of all."""
+    return _get(f"{_feed(job_id)}/events", Page[EventRead], {"after": after, "limit": limit})
+
+
+def stream(job_id: str | None, after: int) -> Call[None]:
+    headers = {"Accept": "text/event-stream"}
+    return Call("GET", f"{_feed(job_id)}/stream", _nothing, params={"after": after}, headers=headers)
+
+
+def checkpoints(job_id: str) -> Call[list[CheckpointRead]]:
+    return _get(f"{_job(job_id)}/checkpoints", list[CheckpointRead])
+
+
+def artifacts(job_id: str) -> Call[list[ArtifactRead]]:
+    return _get(f"{_job(job_id)}/artifacts", list[ArtifactRead])
+
+
+def content(path: str, sink: Callable[[bytes], object]) -> Call[None]:
+    """A file or ZIP below the API's root, handed to `sink` in pieces."""
+    return Call("GET", f"{API}{path}", _nothing, sink=sink)
+
+
+def post_dataset(path: Path, name: str) -> Call[DataSetRead]:
+    return Call("POST", f"{API}/datasets", _parser(DataSetRead), upload=(name, path))
+
+
+def datasets() -> Call[list[DataSetRead]]:
+    return _get(f"{API}/datasets", list[DataSetRead])
+
+
+def dataset(dataset_id: str) -> Call[DataSetRead]:
+    return _get(f"{API}/datasets/{quote(dataset_id, safe='')}", DataSetRead)
+
+
+def delete_dataset(dataset_id: str) -> Call[None]:
+    return Call("DELETE", f"{API}/datasets/{quote(dataset_id, safe='')}", _nothing)
+
+
+def _get(path: str, model: type[Answer], params: Mapping[str, Any] | None = None) -> Call[Answer]:
+    shape: Any = model
+    return Call("GET", path, _parser(shape), params=params or {})
+
+
+def _act(job_id: str, verb: str) -> Call[JobDetail]:
+    return Call("POST", f"{_job(job_id)}/{verb}", _parser(JobDetail))
+
+
+def _job(job_id: str) -> str:
+    return f"{API}/jobs/{quote(job_id, safe='')}"
+
+
+def _feed(job_id: str | None) -> str:
+    return API if job_id is None else _job(job_id)
+
+
+@cache
+def _parser(shape: Any) -> Callable[[bytes], Any]:
+    return TypeAdapter(shape).validate_json
+
+
+def _nothing(_body: bytes) -> None:
+    return None
+
+
+def _given(**params: Any) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value not in (None, [])}

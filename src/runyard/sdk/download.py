@@ -1,0 +1,155 @@
+"""Bringing files home: streamed beside the target, checked against the server's SHA-256, and only then named."""
+
+import hashlib
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from runyard.schemas.artifacts import ArtifactRead
+from runyard.sdk import calls
+from runyard.sdk.errors import ChecksumError, ClientError
+
+Steps = calls.Call[Any] | calls.Work[Any]
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Saved:
+    """`checked` counts the files whose SHA-256 the server knew and that agreed."""
+
+    path: Path
+    files: int
+    size_bytes: int
+    checked: int
+
+
+def download_model(job_id: str, to: Path | str) -> Generator[Steps, Any, Saved]:
+    """The final model or adapter, into a new folder, or as it comes when `to` ends in .zip.
+
+    Raises ChecksumError when a file is missing or differs from what the trainer recorded; then nothing is kept.
+    """
+    known = yield from calls.artifacts(job_id)
+    wanted = {a.path: a.hash_sha256 for a in known if a.kind in ("model", "merged_model")}
+    return (yield from _download(f"/jobs/{job_id}/download/model", Path(to), wanted))
+
+
+def download_checkpoint(job_id: str, step: int, to: Path | str) -> Generator[Steps, Any, Saved]:
+    """The checkpoint of one step, into a new folder, or as it comes when `to` ends in .zip."""
+    known = yield from calls.artifacts(job_id)
+    folder = f"checkpoints/step-{step:06d}/"
+    wanted = {a.path: a.hash_sha256 for a in known if a.path.startswith(folder)}
+    return (yield from _download(f"/jobs/{job_id}/download/checkpoints/{step}", Path(to), wanted))
+
+
+def download_logs(job_id: str, to: Path | str) -> Generator[Steps, Any, Saved]:
+    """Every attempt's output, into a new folder, or as it comes when `to` ends in .zip."""
+    return (yield from _download(f"/jobs/{job_id}/download/logs", Path(to), {}))
+
+
+def download_artifact(artifact: ArtifactRead, to: Path | str) -> Generator[Steps, Any, Saved]:
+    """One file."""
+    to = _free(Path(to))
+    with _beside(to) as part:
+        yield from calls.content(f"/artifacts/{artifact.artifact_id}/content", part.write)
+        part.seek(0)
+        digest = yield from calls.Work(lambda: hashlib.file_digest(part, "sha256").hexdigest())
+        if digest != artifact.hash_sha256:
+            raise ChecksumError(artifact.path, [f"SHA-256 is {digest}"])
+        _keep(part, to)
+    return Saved(to, 1, to.stat().st_size, 1)
+
+
+def _download(path: str, to: Path, wanted: Mapping[str, str]) -> Generator[Steps, Any, Saved]:
+    to = _free(to)
+    with _beside(to) as part:
+        yield from calls.content(path, part.write)
+        part.seek(0)
+        if to.suffix != ".zip":
+            return (yield from calls.Work(lambda: _unpack(part, to, wanted)))
+        saved = yield from calls.Work(lambda: _check(part, to, wanted))
+        _keep(part, to)
+        return saved
+
+
+def _free(to: Path) -> Path:
+    to = to.absolute()
+    if to.is_dir() and not any(to.iterdir()):
+        to.rmdir()
+    if to.exists():
+        raise ClientError(f"{to} exists already", hint="choose another place with --output, or remove it first")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    return to
+
+
+@contextmanager
+def _beside(to: Path) -> Iterator[BufferedRandom]:
+    """A file in the target's folder, gone at the end unless it was given its name."""
+    path = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        with path.open("wb+") as part:
+            yield part
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _keep(part: BufferedRandom, to: Path) -> None:
+    part.flush()
+    Path(part.name).rename(to)
+
+
+def _unpack(part: BufferedRandom, to: Path, wanted: Mapping[str, str]) -> Saved:
+    folder = to.with_name(f".{to.name}.{os.getpid()}.folder")
+    try:
+        saved = _check(part, to, wanted, folder)
+        folder.rename(to)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return saved
+
+
+def _check(part: BufferedRandom, to: Path, wanted: Mapping[str, str], folder: Path | None = None) -> Saved:
+    """Read every file of the ZIP, compare it, and write it below `folder` where one is given."""
+    size, found, wrong = 0, dict[str, str](), list[str]()
+    try:
+        with zipfile.ZipFile(part) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            for member in members:
+                size += member.file_size
+                found[member.filename] = _read(archive, member, folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ChecksumError(to.name, [f"the ZIP is damaged ({error})"]) from None
+    checked = 0
+    for path, digest in wanted.items():
+        got = next((found[name] for name in found if path == name or path.endswith(f"/{name}")), None)
+        checked += got == digest
+        if got != digest:
+            wrong.append(f"{path} is missing" if got is None else f"{path} has another SHA-256")
+    if wrong:
+        raise ChecksumError(to.name, wrong)
+    return Saved(to, len(members), size, checked)
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path | None) -> str:
+    """The SHA-256 of one file, which is written below `folder` under its own name if that name stays inside."""
+    name = PurePosixPath(member.filename)
+    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
+        raise ChecksumError("the ZIP", [f"{member.filename!r} would be written outside the target folder"])
+    digest = hashlib.sha256()
+    with archive.open(member) as source, ExitStack() as stack:
+        if folder is not None:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            out = stack.enter_context(target.open("wb"))
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            if folder is not None:
+                out.write(chunk)
+    return digest.hexdigest()

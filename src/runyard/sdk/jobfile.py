@@ -1,0 +1,137 @@
+"""A job file to a job spec: every problem with its file, line and field."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runyard.protocol.problems import Problem, spec_problems
+from runyard.protocol.specs import SPEC_CLASSES, DpoSpec, SftSpec, job_spec, long_form
+from runyard.sdk import yamlfile
+from runyard.sdk.errors import JobFileError
+
+Spec = SftSpec | DpoSpec
+MOST_BYTES = 1 << 20
+PATH_FIELDS = (("model", "name"), ("data", "train"), ("data", "eval"))
+FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".gguf", ".safetensors"})
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Spec:
+    """The spec in a file, changed by overrides such as `training.max_steps=5`.
+
+    Relative paths start at the file's folder. Raises JobFileError with every problem found.
+    """
+    return parse(_read(path), path.absolute().parent, file=str(path), overrides=overrides)
+
+
+def parse(text: str, folder: Path, *, file: str = "job", overrides: Sequence[str] = ()) -> Spec:
+    """The spec in a text; `file` is its name in problems, `folder` where relative paths start."""
+    try:
+        document = yamlfile.parse(text)
+    except yamlfile.YamlError as error:
+        raise JobFileError([yamlfile.problem(error, file)]) from None
+    if not isinstance(document.value, dict):
+        found = "is empty" if document.value is None else "holds no fields"
+        raise JobFileError([Problem(file=file, line=1, message=f"the job file {found}; see `runyard init sft`")])
+    source = _Source(file, document)
+    value = source.override(document.value, overrides)
+    return source.absolute_paths(source.check(value), folder)
+
+
+def from_dict(value: Mapping[str, Any], folder: Path) -> Spec:
+    """A spec from plain values, checked like a file; relative paths start at `folder`."""
+    source = _Source(None, yamlfile.Document(value))
+    return source.absolute_paths(source.check(dict(value)), folder)
+
+
+class _Source:
+    """Where values came from, so that a problem can point there."""
+
+    def __init__(self, file: str | None, document: yamlfile.Document) -> None:
+        self.file = file
+        self.document = document
+        self.overridden: dict[yamlfile.Path, str] = {}
+
+    def override(self, value: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+        long = long_form(value)
+        for text in overrides:
+            option = f"--set {text}"
+            name, equals, given = text.partition("=")
+            path = tuple(name.strip().split("."))
+            if not equals or not all(path):
+                raise JobFileError([Problem(file=option, message="must look like training.max_steps=5")])
+            try:
+                _put(long, path, yamlfile.parse_value(given))
+            except yamlfile.YamlError as error:
+                raise JobFileError([Problem(file=option, message=error.message)]) from None
+            self.overridden[path] = option
+            self.document.lines.pop(path, None)
+        return long
+
+    def check(self, value: dict[str, Any]) -> Spec:
+        try:
+            return job_spec.validate_python(value)
+        except ValidationError as error:
+            kind = value.get("kind")
+            problems = spec_problems(error, kind if isinstance(kind, str) else None)
+        if kind is None:
+            problems = [Problem(field="kind", message=f"is required: {' or '.join(SPEC_CLASSES)}")]
+        placed = [self._placed(problem) for problem in problems]
+        raise JobFileError(sorted(placed, key=lambda problem: problem.line or 0)) from None
+
+    def absolute_paths(self, spec: Spec, folder: Path) -> Spec:
+        problems: list[Problem] = []
+        for section_name, field in PATH_FIELDS:
+            section = getattr(spec, section_name)
+            name = getattr(section, field)
+            if name is None:
+                continue
+            path = (folder / Path(name).expanduser()).resolve()
+            if path.exists():
+                section = section.model_copy(update={field: str(path)})
+                spec = spec.model_copy(update={section_name: section})
+            elif _is_here(section_name, name):
+                problems.append(Problem(field=f"{section_name}.{field}", message=f"no such file: {path}"))
+        if problems:
+            raise JobFileError([self._placed(problem) for problem in problems])
+        return spec
+
+    def _placed(self, problem: Problem) -> Problem:
+        path = tuple(int(part) if part.isdigit() else part for part in (problem.field or "").split(".") if part)
+        for name, option in self.overridden.items():
+            if path and name[: len(path)] == path[: len(name)] and path not in self.document.lines:
+                return problem.model_copy(update={"file": option})
+        return problem.model_copy(update={"file": self.file, "line": self.document.line(path)})
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise JobFileError([Problem(file=str(path), message="larger than 1 MiB: this is no job file")])
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        message = "no such file; `runyard init sft > job.yaml` writes one"
+    except IsADirectoryError:
+        message = "is a folder, not a job file"
+    except UnicodeDecodeError as error:
+        message = f"is not a text file (UTF-8): byte {error.start} can't be read"
+    except OSError as error:
+        message = f"can't be read: {error.strerror}"
+    raise JobFileError([Problem(file=str(path), message=message)])
+
+
+def _is_here(section: str, name: str) -> bool:
+    """Must this be a file beside the job file? A model without a folder may be one that the server keeps."""
+    if name.startswith(("./", "../", "~")):
+        return True
+    has_suffix = Path(name).suffix.lower() in FILE_SUFFIXES
+    return has_suffix and not Path(name).is_absolute() and (section == "data" or "/" in name)
+
+
+def _put(value: dict[str, Any], path: tuple[str, ...], new: Any) -> None:
+    for part in path[:-1]:
+        inner = value.get(part)
+        value[part] = dict(inner) if isinstance(inner, dict) else {}
+        value = value[part]
+    value[path[-1]] = new
