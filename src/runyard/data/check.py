@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from runyard.data.sources import Source
 from runyard.protocol.problems import Problem
 
 SHOWN_PROBLEMS = 20
+PROGRESS_ROWS = 10_000
 
 
 class Checked(NamedTuple):
@@ -21,6 +22,8 @@ class Checked(NamedTuple):
 
     line: int
     row: rows.Row | RowError
+    digest: bytes = b""
+    """Equal for rows that say the same."""
 
 
 class CheckReport(BaseModel):
@@ -33,11 +36,14 @@ class CheckReport(BaseModel):
     rows: int = 0
     """All rows, the bad ones among them."""
     bad: int = 0
+    conversations: bool = False
+    """The rows are messages, which need the model's chat template; else plain text."""
     duplicates: int = 0
     """Good rows that say the same as an earlier one."""
     columns: list[str] = Field(default_factory=list)
     size_bytes: int | None = None
     sha256: str | None = None
+    """Of the file; of what the rows say, for a hub name."""
     problems: list[Problem] = Field(default_factory=list)
     """The first twenty kinds of problem, each with the first line it was found in."""
 
@@ -60,6 +66,7 @@ class Scan:
         self._kind = kind
         self.shape: rows.Shape | None = None
         self.columns: list[str] = []
+        self.plain: bool | None = None
 
     def __iter__(self) -> Iterator[Checked]:
         for line, values in self._source.rows():
@@ -68,7 +75,8 @@ class Scan:
                 continue
             self.columns = self.columns or list(values)
             try:
-                yield Checked(line, self._read(values))
+                row = self._read(values)
+                yield Checked(line, row, _digest(row))
             except RowError as error:
                 yield Checked(line, error)
 
@@ -80,7 +88,12 @@ class Scan:
             raise columns.wrong(renamed, self._kind)
         if not self.shape.fits(renamed):
             raise columns.missing(self.shape, renamed)
-        return self.shape.read(renamed)
+        row = self.shape.read(renamed)
+        self.plain = rows.is_plain(row) if self.plain is None else self.plain
+        if self.plain != rows.is_plain(row):
+            words = ("plain text", "messages") if self.plain else ("messages", "plain text")
+            raise RowError(f"is {words[1]}, but the rows before it are {words[0]}: keep one form in one file")
+        return row
 
 
 class Findings:
@@ -106,29 +119,45 @@ class Findings:
         ]
 
 
-def check(source: Source, kind: rows.Kind | None = None) -> CheckReport:
-    """Read the whole set. Never raises for what is in it: the report says what is wrong."""
+def check(source: Source, kind: rows.Kind | None = None, progress: Callable[[int], None] | None = None) -> CheckReport:
+    """Read the whole set. Never raises for what is in it: the report says what is wrong.
+
+    `progress` gets the number of rows read so far, now and then.
+    """
     report = CheckReport(source=source.name, format="hub")
     try:
         if source.path is not None:
             report.format = files.format_of(source.path)
             report.size_bytes, report.sha256 = source.path.stat().st_size, _sha256(source.path)
-        _count(report, Scan(source, kind))
+        _count(report, Scan(source, kind), progress)
     except DataError as error:
         report.problems = error.problems
     return report
 
 
-def _count(report: CheckReport, scan: Scan) -> None:
-    findings, seen = Findings(report.source), set[bytes]()
-    for line, row in scan:
+def content_hash(source: Source, kind: rows.Kind) -> str:
+    """Equal when the data is. Raises DataError when it can't be read."""
+    if source.path is not None:
+        files.format_of(source.path)
+        return _sha256(source.path)
+    report = check(source, kind)
+    report.require(drop_bad_rows=True)
+    return str(report.sha256)
+
+
+def _count(report: CheckReport, scan: Scan, progress: Callable[[int], None] | None) -> None:
+    findings, seen, content = Findings(report.source), set[bytes](), hashlib.sha256()
+    for line, row, said in scan:
         report.rows += 1
-        try:
-            if isinstance(row, RowError):
-                raise row
-            seen.add(digest(row))
-        except RowError as error:
-            findings.add(line, error)
+        if isinstance(row, RowError):
+            findings.add(line, row)
+        seen.add(said)
+        content.update(said)
+        if progress and report.rows % PROGRESS_ROWS == 0:
+            progress(report.rows)
+    seen.discard(b"")
+    report.sha256 = report.sha256 or content.hexdigest()
+    report.conversations = scan.plain is False
     report.bad, report.columns = findings.total, scan.columns
     report.duplicates = report.good - len(seen)
     report.problems = findings.problems()
@@ -148,8 +177,7 @@ def _useless(report: CheckReport, distinct: int) -> str | None:
     return None
 
 
-def digest(row: rows.Row) -> bytes:
-    """Equal for rows that say the same. Raises RowError for text that is no Unicode."""
+def _digest(row: rows.Row) -> bytes:
     try:
         text = json.dumps(row, default=_plain, sort_keys=True, ensure_ascii=False)
         return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -44,6 +44,11 @@ class Pair:
 Row = Chat | Plain | Pair
 
 
+def is_plain(row: Row) -> bool:
+    """Whether the row is text as it is, and no conversation."""
+    return isinstance(row.chosen if isinstance(row, Pair) else row, Plain)
+
+
 @dataclass(frozen=True)
 class Shape:
     """A set of columns that belong together, and how a row of them is read."""
