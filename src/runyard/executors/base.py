@@ -1,0 +1,84 @@
+"""What every executor can do, so that the engine need not know where a trainer runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Handle = dict[str, Any]
+"""How an executor finds what it launched again, after a restart too: plain JSON."""
+
+Stop = Literal["save", "discard", "kill"]
+"""Ask it to save and leave; ask it to leave; end it and everything it started."""
+
+
+class LaunchError(Exception):
+    """A trainer can't be started, and trying again would not help."""
+
+
+class Liveness(StrEnum):
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+    """Could not be found out: nothing may be concluded from it."""
+
+
+@dataclass(frozen=True)
+class ExitRecord:
+    """How a trainer ended. `code` is 128 + `signal` where a signal ended it. Times are seconds since the epoch."""
+
+    code: int
+    signal: int | None
+    started_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """`detail` says in words why a dead one left no exit record, or why nothing could be found out."""
+
+    liveness: Liveness
+    exit: ExitRecord | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One attempt to start. `env` is added to what the executor passes on by itself; `gpus` are indices."""
+
+    job_id: str
+    attempt: int
+    run_dir: Path
+    argv: Sequence[str]
+    nonce: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    gpus: Sequence[int] = ()
+    grace_seconds: float = 30
+    """From being told to discard and leave until it is killed."""
+    save_seconds: float = 600
+    """From being told to save and leave until it is killed."""
+
+
+class Executor(Protocol):
+    """Runs trainers so that they outlive the server."""
+
+    name: str
+
+    async def launch(self, launch: Launch) -> Handle:
+        """Start a trainer, unless it was started already: a nonce never has two. Raises LaunchError."""
+
+    async def find(self, launch: Launch) -> Handle | None:
+        """The handle of a launch that has happened, though nobody may have written it down."""
+
+    async def look(self, handle: Handle) -> Look:
+        """Is it alive? Never raises: what can't be found out is unknown."""
+
+    async def read_events(self, handle: Handle, offset: int) -> tuple[list[bytes], int]:
+        """Whole lines of events.jsonl from a byte offset on, some at a time, and the offset behind them."""
+
+    async def stop(self, handle: Handle, how: Stop) -> None:
+        """Ask again, or more strongly, as often as wanted; one that has ended is left alone."""
+
+    async def fetch(self, handle: Handle, path: str) -> Path:
+        """A file of the run folder, on this machine. Raises FileNotFoundError."""

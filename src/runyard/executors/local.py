@@ -1,0 +1,251 @@
+"""Trainers on this machine, each under a wrapper of its own that outlives the server."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from runyard.executors import processes, wrapper
+from runyard.executors.base import ExitRecord, Handle, Launch, LaunchError, Liveness, Look, Stop
+from runyard.executors.processes import NONCE_VARIABLE, Process
+from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomically
+
+WRAPPER = [sys.executable, "-S", "-E", "-P", wrapper.__file__]
+LOCK_FD = 3
+LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record and its end
+EVENTS_AT_ONCE = 1 << 18  # bytes: about a thousand lines
+
+PASSED_ON = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
+        *("XDG_CACHE_HOME", "RUNYARD_CACHE", "TOKENIZERS_PARALLELISM"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    }
+)
+PASSED_ON_PREFIXES = ("LC_", "HF_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH_")
+
+
+class LocalExecutor:
+    """`environ` is the server's environment; a trainer gets only what it needs of it."""
+
+    name = "local"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environment = trainer_environment(environ)
+        self._children: dict[str, int] = {}
+
+    async def launch(self, launch: Launch) -> Handle:
+        return await asyncio.to_thread(self._launch, launch)
+
+    async def find(self, launch: Launch) -> Handle | None:
+        folder = RunDir(launch.run_dir).attempt(launch.attempt)
+        happened = (folder / "process.json").exists() or _is_locked(folder)
+        return _handle(launch) if happened else None
+
+    async def look(self, handle: Handle) -> Look:
+        try:
+            return await asyncio.to_thread(self._look, handle)
+        except OSError as error:
+            return Look(Liveness.UNKNOWN, detail=str(error))
+
+    async def read_events(self, handle: Handle, offset: int) -> tuple[list[bytes], int]:
+        path = RunDir(Path(handle["run_dir"])).events
+        with suppress(FileNotFoundError):
+            if path.stat().st_size != offset:
+                return await asyncio.to_thread(_read_events, path, offset)
+        return [], offset
+
+    async def stop(self, handle: Handle, how: Stop) -> None:
+        await asyncio.to_thread(_stop, handle, how)
+
+    async def fetch(self, handle: Handle, path: str) -> Path:
+        return await asyncio.to_thread(_inside, Path(handle["run_dir"]), path)
+
+    def _launch(self, launch: Launch) -> Handle:
+        rundir = RunDir(launch.run_dir)
+        folder = rundir.attempt(launch.attempt)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "lock").open("a") as lock:
+                if _take(lock.fileno()) and not _has_run(folder, launch.nonce):
+                    rundir.stop_request.unlink(missing_ok=True)
+                    write_atomically(folder / "launch.json", json.dumps(_order(launch)), durable=False)
+                    self._children[launch.nonce] = _spawn(folder, lock.fileno(), self._environment, launch.nonce)
+        except OSError as error:
+            raise LaunchError(f"the trainer can't be started: {error}") from error
+        return _handle(launch)
+
+    def _look(self, handle: Handle) -> Look:
+        self._collect(handle["nonce"], 0)
+        look = _look(_folder(handle), handle["nonce"])
+        if look.liveness == Liveness.DEAD:
+            self._collect(handle["nonce"], LAST_BREATH_SECONDS)
+        return look
+
+    def _collect(self, nonce: str, seconds: float) -> None:
+        """A wrapper that we started is our child: one that has ended stays a zombie until it is asked for."""
+        give_up = time.monotonic() + seconds
+        while nonce in self._children:
+            try:
+                ended, _ = os.waitpid(self._children[nonce], os.WNOHANG)
+            except ChildProcessError:
+                ended = -1
+            if ended:
+                del self._children[nonce]
+            elif time.monotonic() >= give_up:
+                return
+            else:
+                time.sleep(0.001)
+
+
+def trainer_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a trainer needs of the server's environment: none of its secrets."""
+    return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
+
+
+def _order(launch: Launch) -> dict[str, Any]:
+    """The content of launch.json."""
+    devices = {
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, launch.gpus)),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # CUDA would count the fastest first, the inventory counts by slot
+    }
+    return {
+        "argv": list(launch.argv),
+        "env": {**launch.env, **devices, "PYTHONUNBUFFERED": "1", NONCE_VARIABLE: launch.nonce},
+        "cwd": str(launch.run_dir),
+        "nonce": launch.nonce,
+        "grace_seconds": launch.grace_seconds,
+        "save_seconds": launch.save_seconds,
+        "stop_request": str(RunDir(launch.run_dir).stop_request),
+    }
+
+
+def _spawn(folder: Path, lock: int, environment: Mapping[str, str], nonce: str) -> int:
+    """Start the wrapper in a session of its own, with no pipe to us; it inherits the lock, which is never free
+    between our taking it and the wrapper's end."""
+    log = str(folder / "wrapper.log")
+    return os.posix_spawn(
+        WRAPPER[0],
+        [*WRAPPER, str(folder), str(LOCK_FD)],
+        {**environment, NONCE_VARIABLE: nonce},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, lock, LOCK_FD),
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _look(folder: Path, nonce: str) -> Look:
+    if (ended := _read_exit(folder)) is not None:
+        return ended
+    process = _read_json(folder / "process.json")
+    if process is None:
+        if _is_locked(folder):
+            return Look(Liveness.ALIVE, detail="it is being started")
+        detail = "it was never started"
+    elif process["nonce"] != nonce:
+        detail = "its folder belongs to another attempt"
+    elif Process.of(process, "wrapper").is_alive() or Process.of(process, "trainer").is_alive():
+        return Look(Liveness.ALIVE)
+    elif process["boot_id"] != wrapper.boot_id():
+        detail = "the machine was restarted"
+    else:
+        detail = "its process is gone and left no exit record"
+    # It may have written the record and left while we looked.
+    return _read_exit(folder) or Look(Liveness.DEAD, detail=detail)
+
+
+def _read_exit(folder: Path) -> Look | None:
+    record = _read_json(folder / "exit.json")
+    if record is None:
+        return None
+    names = ("code", "signal", "started_at", "ended_at")
+    return Look(Liveness.DEAD, ExitRecord(**{name: record[name] for name in names}))
+
+
+def _stop(handle: Handle, how: Stop) -> None:
+    folder = _folder(handle)
+    if how != "kill":
+        write_atomically(RunDir(Path(handle["run_dir"])).stop_request, how)
+    process = _read_json(folder / "process.json")
+    if process is None or process["nonce"] != handle["nonce"]:
+        return  # a wrapper that has not come so far will see the request
+    if how == "kill":
+        _kill(process)
+    elif not Process.of(process, "wrapper").send(signal.SIGTERM):
+        Process.of(process, "trainer").send(signal.SIGTERM)
+
+
+def _kill(process: dict[str, Any]) -> None:
+    """End the trainer and all it started; its wrapper, if there, lives on to record it."""
+    if process["cgroup"] and process["boot_id"] == wrapper.boot_id():
+        wrapper.write_quietly(f"{process['cgroup']}/cgroup.kill", "1")
+    Process.of(process, "trainer").send(signal.SIGKILL)
+    guardian = Process.of(process, "wrapper")
+    alive = guardian.send(signal.SIGCONT)
+    processes.kill_with_nonce(process["nonce"], spare=guardian.pid if alive else None)
+    if process["cgroup"] and not alive:
+        wrapper.remove_quietly(process["cgroup"])
+
+
+def _read_events(path: Path, offset: int) -> tuple[list[bytes], int]:
+    return read_complete_lines(path, offset, EVENTS_AT_ONCE)
+
+
+def _inside(root: Path, path: str) -> Path:
+    found = (root / path).resolve(strict=True)
+    if not found.is_relative_to(root.resolve()):
+        raise FileNotFoundError(f"{path} is not in the run folder")
+    return found
+
+
+def _handle(launch: Launch) -> Handle:
+    return {"run_dir": str(launch.run_dir), "attempt": launch.attempt, "nonce": launch.nonce}
+
+
+def _folder(handle: Handle) -> Path:
+    return RunDir(Path(handle["run_dir"])).attempt(handle["attempt"])
+
+
+def _has_run(folder: Path, nonce: str) -> bool:
+    process = _read_json(folder / "process.json")
+    if process is not None and process["nonce"] != nonce:
+        raise LaunchError(f"{folder} belongs to another attempt; was the database set back?")
+    return process is not None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise OSError(f"{path} can't be read: {error}") from error
+    return content
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        with (folder / "lock").open("a") as lock:
+            return not _take(lock.fileno())
+    except FileNotFoundError:
+        return False
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

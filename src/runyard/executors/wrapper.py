@@ -1,0 +1,235 @@
+"""Runs one trainer and sees it to its end: `python -S -E -P wrapper.py ATTEMPT_DIR LOCK_FD`.
+
+Standard library only and one file, so that it starts in no time and can be sent to any machine. It belongs to nobody:
+the server may come and go. It reads launch.json; writes process.json before the trainer's first instruction and
+exit.json when nothing of the trainer is left.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+PR_SET_CHILD_SUBREAPER = 36
+EXIT_STOPPED = 75
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+CLEANUP_SECONDS = 10.0
+OOM_SCORE = "500"  # when memory runs out, a trainer goes before the server does
+
+
+def main(folder: Path, lock: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    os.set_inheritable(lock, False)  # held until we end: what has it is alive
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    launch = json.loads((folder / "launch.json").read_text())
+    started_at = time.time()
+    trainer, gate = fork_trainer(folder, launch)
+    cgroup, cgroup_error = make_cgroup(launch["nonce"], trainer)
+    process = {
+        "nonce": launch["nonce"],
+        "boot_id": boot_id(),
+        "wrapper": identity(os.getpid()),
+        "trainer": identity(trainer),
+        "cgroup": cgroup,
+        "cgroup_error": cgroup_error,
+    }
+    write(folder / "process.json", process, durable=False)
+    # Who asks to stop writes the request first and looks for process.json second, so one of us sees the other.
+    if not Path(launch["stop_request"]).exists():
+        os.write(gate, b"1")
+    os.close(gate)
+    status = wait(trainer, launch, cgroup)
+    left = end_leftovers(cgroup)
+    write_exit(folder, status, started_at, left)
+
+
+def fork_trainer(folder: Path, launch: dict[str, Any]) -> tuple[int, int]:
+    """A child that becomes the trainer once a byte comes through the gate; if we die before, it just leaves."""
+    waiting, gate = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(gate)
+            become_trainer(folder, launch, waiting)
+        except BaseException as error:  # noqa: BLE001 - a forked child must never return to its parent's code
+            os.write(2, f"could not start {launch['argv'][0]}: {error}\n".encode())
+        os._exit(127)
+    os.close(waiting)
+    return pid, gate
+
+
+def become_trainer(folder: Path, launch: dict[str, Any], waiting: int) -> NoReturn:
+    os.setpgid(0, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "stdout.log"), (2, "stderr.log")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    write_quietly("/proc/self/oom_score_adj", OOM_SCORE)
+    if not os.read(waiting, 1):
+        os._exit(EXIT_STOPPED)
+    os.chdir(launch["cwd"])
+    os.execvpe(launch["argv"][0], launch["argv"], os.environ | launch["env"])
+
+
+def wait(trainer: int, launch: dict[str, Any], cgroup: str | None) -> int:
+    """The trainer's wait status. On SIGTERM it is told to stop, and killed when its time is over."""
+    deadline = float("inf")
+    while (status := reap(trainer)) is None:
+        seconds = min(3600.0, deadline - time.monotonic())
+        got = signal.sigtimedwait(SIGNALS, max(0.0, seconds))
+        if got is not None and got.si_signo == signal.SIGTERM:
+            os.kill(trainer, signal.SIGTERM)  # to it alone: its workers must live while it saves
+            deadline = min(deadline, time.monotonic() + allowance(launch))
+        elif time.monotonic() >= deadline:
+            kill_all(cgroup)
+            deadline = time.monotonic() + 1
+    return status
+
+
+def allowance(launch: dict[str, Any]) -> float:
+    """Seconds that the trainer has from now."""
+    try:
+        discard = Path(launch["stop_request"]).read_text().strip() == "discard"
+    except OSError:
+        discard = False
+    return float(launch["grace_seconds"] if discard else launch["save_seconds"])
+
+
+def reap(wanted: int = 0) -> int | None:
+    """Collect every child that has ended; the status of the wanted one if it is among them."""
+    found = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if pid == 0:
+            return found
+        if pid == wanted:
+            found = status
+
+
+def end_leftovers(cgroup: str | None) -> list[int]:
+    """Kill and collect all that the trainer left behind; the pids that would not die."""
+    give_up = time.monotonic() + CLEANUP_SECONDS
+    while (left := descendants(os.getpid())) and time.monotonic() < give_up:
+        kill_all(cgroup)
+        signal.sigtimedwait((signal.SIGCHLD,), 0.05)
+        reap()
+    if cgroup and not left:
+        remove_quietly(cgroup)
+    return left
+
+
+def kill_all(cgroup: str | None) -> None:
+    """SIGKILL to every descendant: as a subreaper we are the parent of those that ran away, too."""
+    if cgroup:
+        write_quietly(f"{cgroup}/cgroup.kill", "1")
+    for pid in descendants(os.getpid()):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := stat_fields(int(name))):
+            children.setdefault(int(fields[1]), []).append(int(name))
+    found = list(children.get(root, ()))
+    for pid in found:
+        found.extend(children.get(pid, ()))
+    return found
+
+
+def make_cgroup(nonce: str, pid: int) -> tuple[str | None, str | None]:
+    """A cgroup of its own for a process that has not begun yet; or none, and why."""
+    error = "no cgroup v2 is mounted"
+    for mount in CGROUP_MOUNTS:
+        if not os.path.exists(f"{mount}/cgroup.procs"):
+            continue
+        path = f"{mount}{own_cgroup()}/runyard-{nonce}"
+        try:
+            os.mkdir(path)
+            os.stat(f"{path}/cgroup.kill")
+            Path(path, "cgroup.procs").write_text(str(pid))
+        except OSError as failure:
+            error = str(failure)
+            remove_quietly(path)
+        else:
+            return path, None
+    return None, error
+
+
+def own_cgroup() -> str:
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return next((line[3:].rstrip("/") for line in lines if line.startswith("0::")), "")
+
+
+def stat_fields(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the state on (field 3); None if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def identity(pid: int) -> dict[str, int | None]:
+    fields = stat_fields(pid)
+    return {"pid": pid, "start_ticks": int(fields[19]) if fields else None}
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def write_exit(folder: Path, status: int, started_at: float, left: list[int]) -> None:
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    record = {
+        "code": 128 + number if number else os.WEXITSTATUS(status),
+        "signal": number,
+        "started_at": started_at,
+        "ended_at": time.time(),
+        "left": left,
+    }
+    while True:
+        try:
+            return write(folder / "exit.json", record, durable=True)
+        except OSError as error:  # a full disk must not turn a finished job into a lost one
+            print(f"can't write exit.json, trying again: {error}", file=sys.stderr, flush=True)
+            time.sleep(1)
+
+
+def write(path: Path, content: dict[str, Any], *, durable: bool) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(content, file)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_quietly(path: str, content: str) -> None:
+    try:
+        Path(path).write_text(content)
+    except OSError:
+        return
+
+
+def remove_quietly(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

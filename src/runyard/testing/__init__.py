@@ -1,0 +1,1 @@
+"""What shows that a part keeps its promises, for those who write another one."""

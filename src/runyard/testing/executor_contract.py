@@ -1,0 +1,223 @@
+"""What every executor must do. Subclass it and give it an `executor` fixture."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runyard.executors import wrapper
+from runyard.executors.base import Executor, ExitRecord, Launch, Liveness, Look
+from runyard.protocol.rundir import RunDir
+
+SECONDS = 20.0
+
+SAY = "import os, sys, time, signal, json, pathlib\n"
+OBEY = SAY + (
+    "def leave(number, frame):\n"
+    "    with open('said', 'a') as file: file.write(pathlib.Path('stop').read_text() + '\\n')\n"
+    "    if pathlib.Path('stop').read_text() in sys.argv[1:]: sys.exit(75)\n"
+    "signal.signal(signal.SIGTERM, leave)\n"
+    "pathlib.Path('ready').touch()\n"
+    "while True: time.sleep(0.01)\n"
+)
+IGNORE = SAY + (
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "child = os.fork()\n"
+    "if child == 0:\n"
+    "    os.setsid()\n"
+    "    if os.fork(): os._exit(0)\n"
+    "    pathlib.Path('escaped').write_text(str(os.getpid()))\n"
+    "    while True: time.sleep(1)\n"
+    "os.waitpid(child, 0)\n"
+    "while not pathlib.Path('escaped').exists(): time.sleep(0.01)\n"
+    "pathlib.Path('ready').touch()\n"
+    "while True: time.sleep(1)\n"
+)
+
+
+def launch(root: Path, code: str, *args: str, **values: Any) -> Launch:
+    argv = [sys.executable, "-S", "-c", code, *args]
+    return Launch(job_id="job", attempt=1, run_dir=root, argv=argv, nonce=f"nonce-{time.time_ns()}", **values)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end, f"{holds} did not come true"
+        await asyncio.sleep(0.005)
+
+
+async def appears(path: Path) -> None:
+    await until(path.exists)
+
+
+def is_gone(pid: int | str) -> bool:
+    fields = wrapper.stat_fields(int(pid))
+    return fields is None or fields[0] == "Z"
+
+
+async def ended(executor: Executor, handle: dict[str, Any]) -> Look:
+    end = time.monotonic() + SECONDS
+    while (look := await executor.look(handle)).liveness != Liveness.DEAD:
+        assert time.monotonic() < end, f"still {look}"
+        await asyncio.sleep(0.005)
+    return look
+
+
+async def exit_of(executor: Executor, handle: dict[str, Any]) -> ExitRecord:
+    look = await ended(executor, handle)
+    assert look.exit is not None, look.detail
+    return look.exit
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+class ExecutorContract:
+    async def test_exit_code_and_times_are_kept(self, executor: Executor, root: Path) -> None:
+        before = time.time()
+        record = await exit_of(executor, await executor.launch(launch(root, "raise SystemExit(7)")))
+        assert (record.code, record.signal) == (7, None)
+        assert before <= record.started_at <= record.ended_at <= time.time()
+
+    async def test_a_signal_is_told_from_a_code(self, executor: Executor, root: Path) -> None:
+        code = SAY + "os.kill(os.getpid(), signal.SIGKILL)"
+        record = await exit_of(executor, await executor.launch(launch(root, code)))
+        assert (record.code, record.signal) == (137, 9)
+
+    async def test_a_command_that_is_not_there_ends_with_127_and_says_so(self, executor: Executor, root: Path) -> None:
+        order = Launch("job", 1, root, ["/no/such/program"], nonce="n")
+        assert (await exit_of(executor, await executor.launch(order))).code == 127
+        assert "/no/such/program" in (RunDir(root).attempt(1) / "stderr.log").read_text()
+
+    async def test_it_runs_in_its_folder_and_its_words_are_kept(self, executor: Executor, root: Path) -> None:
+        code = SAY + "print(os.getcwd()); print('err', file=sys.stderr); print(sys.stdin.read() == '')"
+        await exit_of(executor, await executor.launch(launch(root, code)))
+        folder = RunDir(root).attempt(1)
+        assert (folder / "stdout.log").read_text() == f"{root}\nTrue\n"
+        assert (folder / "stderr.log").read_text() == "err\n"
+
+    @pytest.mark.parametrize(("gpus", "visible"), [((), ""), ((0, 2), "0,2")])
+    async def test_it_sees_its_gpus_and_no_others(
+        self, executor: Executor, root: Path, gpus: tuple[int, ...], visible: str
+    ) -> None:
+        code = SAY + "pathlib.Path('environ').write_text(json.dumps(dict(os.environ)))"
+        order = launch(root, code, gpus=gpus, env={"EXTRA": "yes"})
+        await exit_of(executor, await executor.launch(order))
+        environ = json.loads((root / "environ").read_text())
+        assert environ["CUDA_VISIBLE_DEVICES"] == visible
+        assert (environ["EXTRA"], environ["RUNYARD_NONCE"]) == ("yes", order.nonce)
+
+    async def test_one_nonce_never_has_two_trainers(self, executor: Executor, root: Path) -> None:
+        order = launch(root, SAY + "open('starts', 'a').write('x'); time.sleep(0.2)")
+        handles = await asyncio.gather(*(executor.launch(order) for _ in range(4)))
+        assert handles == [handles[0]] * 4
+        await exit_of(executor, handles[0])
+        assert await executor.launch(order) == handles[0]
+        await exit_of(executor, handles[0])
+        assert (root / "starts").read_text() == "x"
+
+    async def test_a_launch_is_found_again(self, executor: Executor, root: Path) -> None:
+        order = launch(root, "pass")
+        assert await executor.find(order) is None
+        handle = await executor.launch(order)
+        assert await executor.find(order) == handle == json.loads(json.dumps(handle))
+        await exit_of(executor, handle)
+        assert await executor.find(order) == handle
+
+    async def test_it_is_alive_from_launch_to_end(self, executor: Executor, root: Path) -> None:
+        order = launch(root, SAY + "pathlib.Path('ready').touch()\nwhile not os.path.exists('go'): time.sleep(0.01)")
+        handle = await executor.launch(order)
+        while not (root / "ready").exists():
+            assert (await executor.look(handle)).liveness == Liveness.ALIVE
+        (root / "go").touch()
+        assert (await exit_of(executor, handle)).code == 0
+
+    async def test_asked_to_save_it_reads_so_and_leaves(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, OBEY, "save"))
+        await appears(root / "ready")
+        await executor.stop(handle, "save")
+        assert (await exit_of(executor, handle)).code == 75
+        assert (root / "said").read_text() == "save\n"
+
+    async def test_asked_twice_the_stronger_wish_arrives(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, OBEY, "discard"))
+        await appears(root / "ready")
+        await executor.stop(handle, "save")
+        await appears(root / "said")
+        await executor.stop(handle, "discard")
+        assert (await exit_of(executor, handle)).code == 75
+        assert (root / "said").read_text() == "save\ndiscard\n"
+
+    async def test_asked_before_it_began_it_leaves(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, SAY + "time.sleep(60)"))
+        await executor.stop(handle, "discard")
+        assert (await exit_of(executor, handle)).code in (75, 143)
+
+    async def test_an_old_request_does_not_stop_a_new_start(self, executor: Executor, root: Path) -> None:
+        RunDir(root).stop_request.write_text("discard")
+        assert (await exit_of(executor, await executor.launch(launch(root, "raise SystemExit(3)")))).code == 3
+
+    async def test_one_that_does_not_listen_is_killed_with_all_it_started(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, IGNORE, grace_seconds=0.2))
+        await appears(root / "ready")
+        await executor.stop(handle, "discard")
+        assert (await exit_of(executor, handle)).signal == 9
+        assert is_gone((root / "escaped").read_text())
+
+    async def test_one_that_saves_has_longer(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, IGNORE, grace_seconds=0, save_seconds=60))
+        await appears(root / "ready")
+        await executor.stop(handle, "save")
+        await asyncio.sleep(0.2)
+        assert (await executor.look(handle)).liveness == Liveness.ALIVE
+        await executor.stop(handle, "discard")
+        assert (await exit_of(executor, handle)).signal == 9
+
+    async def test_kill_does_not_ask(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, IGNORE))
+        await appears(root / "ready")
+        await executor.stop(handle, "kill")
+        assert (await exit_of(executor, handle)).signal == 9
+        assert is_gone((root / "escaped").read_text())
+
+    async def test_what_it_leaves_behind_ends_with_it(self, executor: Executor, root: Path) -> None:
+        code = IGNORE.rpartition("while True")[0]
+        handle = await executor.launch(launch(root, code))
+        assert (await exit_of(executor, handle)).code == 0
+        assert is_gone((root / "escaped").read_text())
+
+    async def test_to_stop_one_that_has_ended_is_no_error(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, "pass"))
+        await exit_of(executor, handle)
+        for how in ("save", "discard", "kill"):
+            await executor.stop(handle, how)
+        assert (await exit_of(executor, handle)).code == 0
+
+    async def test_events_come_in_whole_lines(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, "pass"))
+        assert await executor.read_events(handle, 0) == ([], 0)
+        RunDir(root).events.write_bytes(b'{"n":1}\n{"n":')
+        assert await executor.read_events(handle, 0) == ([b'{"n":1}'], 8)
+        assert await executor.read_events(handle, 8) == ([], 8)
+        with RunDir(root).events.open("ab") as file:
+            file.write(b"2}\n")
+        assert await executor.read_events(handle, 8) == ([b'{"n":2}'], 16)
+        await exit_of(executor, handle)
+
+    async def test_files_come_from_the_run_folder_alone(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, "open('made', 'w').write('here')"))
+        await exit_of(executor, handle)
+        assert (await executor.fetch(handle, "made")).read_text() == "here"
+        for path in ("missing", "../outside", "/etc/passwd"):
+            with pytest.raises(FileNotFoundError):
+                await executor.fetch(handle, path)

@@ -1,0 +1,177 @@
+"""The local executor keeps the contract, and what is its own: wrappers, identities, orphans."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runyard.executors import processes, wrapper
+from runyard.executors.base import LaunchError, Liveness
+from runyard.executors.local import LocalExecutor, trainer_environment
+from runyard.protocol.rundir import RunDir
+from runyard.testing.executor_contract import (
+    IGNORE,
+    OBEY,
+    SAY,
+    ExecutorContract,
+    appears,
+    ended,
+    exit_of,
+    is_gone,
+    launch,
+    root,
+    until,
+)
+
+__all__ = ["root"]
+WAIT = SAY + "pathlib.Path('ready').touch()\nwhile not os.path.exists('go'): time.sleep(0.01)\nraise SystemExit(5)"
+
+
+@pytest.fixture
+def executor() -> LocalExecutor:
+    return LocalExecutor(dict(os.environ) | {"RUNYARD_DATABASE": "postgresql://hunter2"})
+
+
+class TestLocalExecutor(ExecutorContract):
+    pass
+
+
+def process_of(root: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((RunDir(root).attempt(1) / "process.json").read_text())
+    return content
+
+
+def rewrite(root: Path, **values: Any) -> None:
+    path = RunDir(root).attempt(1) / "process.json"
+    path.write_text(json.dumps(process_of(root) | values))
+
+
+def is_missing(path: str) -> bool:
+    return not Path(path).exists()
+
+
+async def test_the_servers_secrets_stay_with_the_server(executor: LocalExecutor, root: Path) -> None:
+    await exit_of(executor, await executor.launch(launch(root, SAY + "print(dict(os.environ))")))
+    assert "hunter2" not in (RunDir(root).attempt(1) / "stdout.log").read_text()
+    assert not any("hunter2" in path.read_text() for path in RunDir(root).attempt(1).iterdir())
+
+
+def test_what_training_needs_is_passed_on() -> None:
+    environ = {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2", "RUNYARD_DATABASE": "x", "AWS_SECRET": "y"}
+    assert trainer_environment(environ) == {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2"}
+
+
+async def test_another_executor_finds_it_alive_and_reads_its_exit(executor: LocalExecutor, root: Path) -> None:
+    handle = await executor.launch(launch(root, WAIT))
+    await appears(root / "ready")
+    second = LocalExecutor({})
+    assert (await second.look(handle)).liveness == Liveness.ALIVE
+    (root / "go").touch()
+    assert (await exit_of(second, handle)).code == 5
+    await exit_of(executor, handle)
+
+
+async def test_no_zombie_is_left(executor: LocalExecutor, root: Path) -> None:
+    handle = await executor.launch(launch(root, "pass"))
+    await exit_of(executor, handle)
+    assert wrapper.stat_fields(process_of(root)["wrapper"]["pid"]) is None
+
+
+async def test_an_orphan_is_still_alive_can_be_stopped_and_leaves_nothing(executor: LocalExecutor, root: Path) -> None:
+    handle = await executor.launch(launch(root, OBEY, "discard"))
+    await appears(root / "ready")
+    os.kill(process_of(root)["wrapper"]["pid"], signal.SIGKILL)
+    assert (await executor.look(handle)).liveness == Liveness.ALIVE
+    await executor.stop(handle, "discard")
+    look = await ended(executor, handle)
+    assert (look.exit, look.detail) == (None, "its process is gone and left no exit record")
+
+
+async def test_an_orphan_that_does_not_listen_is_killed_with_all_it_started(
+    executor: LocalExecutor, root: Path
+) -> None:
+    handle = await executor.launch(launch(root, IGNORE))
+    await appears(root / "ready")
+    process = process_of(root)
+    os.kill(process["wrapper"]["pid"], signal.SIGKILL)
+    await executor.stop(handle, "kill")
+    await ended(executor, handle)
+    await until(lambda: is_gone((root / "escaped").read_text()))
+    await executor.stop(handle, "kill")
+    assert process["cgroup"] is None or is_missing(process["cgroup"])
+
+
+async def test_a_stranger_with_the_same_number_is_not_touched(executor: LocalExecutor, root: Path) -> None:
+    """The record says that the number belonged to an earlier process."""
+    handle = await executor.launch(launch(root, WAIT))
+    await appears(root / "ready")
+    true = process_of(root)
+    earlier = {
+        which: {**true[which], "start_ticks": true[which]["start_ticks"] - 100} for which in ("wrapper", "trainer")
+    }
+    rewrite(root, **earlier)
+    assert (await executor.look(handle)).liveness == Liveness.DEAD
+    await executor.stop(handle, "discard")
+    assert not is_gone(true["trainer"]["pid"])
+    rewrite(root, **true)
+    (root / "go").touch()
+    assert (await exit_of(executor, handle)).code == 5
+
+
+async def test_a_stranger_without_our_nonce_is_not_our_wrapper(executor: LocalExecutor, root: Path) -> None:
+    record = {
+        "nonce": "other",
+        "boot_id": wrapper.boot_id(),
+        "wrapper": wrapper.identity(os.getpid()),
+        "trainer": wrapper.identity(os.getpid()),
+    }
+    assert not processes.Process.of(record, "wrapper").is_alive()
+    assert processes.Process.of(record, "trainer").is_alive()
+
+
+async def test_a_restarted_machine_is_told_apart(executor: LocalExecutor, root: Path) -> None:
+    handle = await executor.launch(launch(root, WAIT))
+    await appears(root / "ready")
+    true = process_of(root)
+    rewrite(root, boot_id="another")
+    look = await executor.look(handle)
+    assert (look.liveness, look.detail) == (Liveness.DEAD, "the machine was restarted")
+    rewrite(root, **true)
+    await executor.stop(handle, "kill")
+    await exit_of(executor, handle)
+
+
+async def test_what_cannot_be_read_is_unknown(executor: LocalExecutor, root: Path) -> None:
+    handle = await executor.launch(launch(root, WAIT))
+    await appears(root / "ready")
+    true = process_of(root)
+    (RunDir(root).attempt(1) / "process.json").write_text("{half")
+    look = await executor.look(handle)
+    assert look.liveness == Liveness.UNKNOWN
+    assert "process.json" in look.detail
+    (RunDir(root).attempt(1) / "process.json").write_text(json.dumps(true))
+    await executor.stop(handle, "kill")
+    await exit_of(executor, handle)
+
+
+async def test_a_folder_of_another_attempt_is_refused(executor: LocalExecutor, root: Path) -> None:
+    await exit_of(executor, await executor.launch(launch(root, "pass")))
+    with pytest.raises(LaunchError, match="another attempt"):
+        await executor.launch(launch(root, "pass"))
+
+
+async def test_the_cgroup_is_removed_or_its_absence_explained(executor: LocalExecutor, root: Path) -> None:
+    await exit_of(executor, await executor.launch(launch(root, "pass")))
+    process = process_of(root)
+    assert bool(process["cgroup"]) != bool(process["cgroup_error"])
+    assert process["cgroup"] is None or is_missing(process["cgroup"])
+
+
+async def test_a_folder_that_cannot_be_written_is_a_clear_error(executor: LocalExecutor, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(LaunchError, match="can't be started"):
+        await executor.launch(launch(blocked, "pass"))
