@@ -1,7 +1,9 @@
 """Rows as token numbers, and which of them are learnt."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 from runyard.data.errors import DataError, RowError
@@ -83,12 +85,28 @@ class _Text:
     everything: bool = False
 
 
-@dataclass(frozen=True)
 class _Whole:
-    """Tokens before they are cut. `position` is how far in the text each token begins and ends."""
+    """Tokens before they are cut, and where in the text they are."""
 
-    ids: list[int]
-    positions: list[Span]
+    def __init__(self, ids: list[int], offsets: Sequence[tuple[int, int]]) -> None:
+        self.ids = ids
+        # Tokenizers may leave blanks out of a token's offsets: what is between two tokens belongs to the second.
+        # Offsets never run backwards but for added tokens, which have none.
+        self._ends = list(accumulate((end for _, end in offsets), max))
+        self._starts = list(accumulate(map(min, (start for start, _ in offsets), [0, *self._ends]), max))
+
+    def inside(self, span: Span) -> slice:
+        """The tokens that hold a character of the span."""
+        return slice(bisect_right(self._ends, span.start), bisect_left(self._starts, span.end))
+
+    def close(self, eos: int, end: int) -> None:
+        """End with the end-of-text token, just once, at the last character of the text."""
+        if self.ids and self.ids[-1] == eos:
+            for column in (self.ids, self._starts, self._ends):
+                column.pop()
+        self.ids.append(eos)
+        self._starts.append(end - 1)
+        self._ends.append(end)
 
 
 class Encoder:
@@ -164,39 +182,34 @@ class Encoder:
             verbose=False,
         )
         for text, ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            positions = _positions(offsets)
+            whole = _Whole(ids, offsets)
             if plain and self._eos is not None:
-                ids, positions = self._with_eos(ids, positions, len(text.text))
-            yield _Whole(ids, positions)
-
-    def _with_eos(self, ids: list[int], positions: list[Span], end: int) -> tuple[list[int], list[Span]]:
-        """End with the end-of-text token, just once, and as a part of the answer."""
-        kept = len(ids) - 1 if ids and ids[-1] == self._eos else len(ids)
-        return [*ids[:kept], self._eos], [*positions[:kept], Span(end - 1, end)]
+                whole.close(self._eos, len(text.text))
+            yield whole
 
     def _cut(self, text: _Text, whole: _Whole) -> Example:
-        trained = [text.everything or _inside(position, text.answers) for position in whole.positions]
-        for index, position in enumerate(whole.positions):
-            if trained[index] and _inside(position, text.masked):
-                trained[index] = False
+        trained = [text.everything] * len(whole.ids)
+        for spans, learnt in ((text.answers, True), (text.masked, False)):
+            for span in spans:
+                tokens = whole.inside(span)
+                trained[tokens] = [learnt] * len(trained[tokens])
         length = self._max_length
         return Example(
             whole.ids[:length],
             trained[:length],
             truncated=len(whole.ids) > length,
-            end=self._end(whole, text.answers, trained),
+            end=self._end(whole, text.answers),
         )
 
-    def _end(self, whole: _Whole, answers: Sequence[Span], trained: Sequence[bool]) -> int | None:
-        inside = [index for index, position in enumerate(whole.positions) if _inside(position, answers[-1:])]
-        if not inside or inside[-1] >= self._max_length or not trained[inside[-1]]:
+    def _end(self, whole: _Whole, answers: Sequence[Span]) -> int | None:
+        if not answers or not whole.ids:
             return None
-        last = whole.ids[inside[-1]]
-        return last if last in self._special_ids else None
+        last = whole.inside(answers[-1]).stop - 1
+        return whole.ids[last] if last < self._max_length and whole.ids[last] in self._special_ids else None
 
     def _cut_pair(self, texts: Sequence[_Text], wholes: Sequence[_Whole]) -> PairExample:
         chosen, rejected = wholes
-        start = min(_first_inside(whole, text.answers[0]) for text, whole in zip(texts, wholes, strict=True))
+        start = min(whole.inside(text.answers[0]).start for text, whole in zip(texts, wholes, strict=True))
         while chosen.ids[:start] != rejected.ids[:start]:  # where the prompt's last letters join the answer's first
             start -= 1
         length = self._max_length
@@ -205,23 +218,5 @@ class Encoder:
             chosen=chosen.ids[start:length],
             rejected=rejected.ids[start:length],
             truncated=max(len(chosen.ids), len(rejected.ids)) > length,
-            end=self._end(chosen, texts[0].answers, [True] * len(chosen.ids)),
+            end=self._end(chosen, texts[0].answers),
         )
-
-
-def _positions(offsets: Sequence[tuple[int, int]]) -> list[Span]:
-    """Where each token begins and ends. Tokenizers may leave blanks out of the figures: they belong to the token."""
-    positions = []
-    reached = 0
-    for start, end in offsets:
-        positions.append(Span(min(start, reached), end))
-        reached = max(reached, end)
-    return positions
-
-
-def _inside(position: Span, spans: Sequence[Span]) -> bool:
-    return any(position.end > span.start and position.start < span.end for span in spans)
-
-
-def _first_inside(whole: _Whole, span: Span) -> int:
-    return next((index for index, position in enumerate(whole.positions) if position.end > span.start), len(whole.ids))
