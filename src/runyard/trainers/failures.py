@@ -1,0 +1,60 @@
+"""Why a run failed, as one of the reasons that the server and its advice know."""
+
+import errno
+
+from runyard.data.errors import DataError
+from runyard.protocol.events import FailureReason
+
+DISK_FULL_SIGNS = (
+    "No space left on device",
+    "os error 28",
+    "Disk quota exceeded",
+    "PytorchStreamWriter failed writing",
+)
+
+
+class TrainingError(Exception):
+    """A failure whose reason is known where it happens; the message is for the user."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def classify(error: BaseException) -> tuple[FailureReason, str]:
+    """The reason and a message without a traceback."""
+    match error:
+        case TrainingError():
+            return error.reason, str(error)
+        case DataError():
+            return "bad_data", str(error)
+        case ImportError():
+            return "missing_package", f"{error}: install it with pip install 'runyard[llm]'"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return "disk_full", f"no room left on the disk of {error.filename or 'the run folder'}"
+    if _is_out_of_memory(error):
+        return "out_of_memory", f"out of memory: {_first_line(error)}"
+    if _is_disk_full(error):
+        return "disk_full", f"no room left on disk: {_first_line(error)}"
+    return "error", f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "CUDA out of memory" in text)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Torch and safetensors report a full disk in their own exceptions, some only by their text."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)
+    return any(sign in text for sign in DISK_FULL_SIGNS)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:500] if lines else "no message"

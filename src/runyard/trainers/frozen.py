@@ -1,0 +1,72 @@
+"""What must not change between the start of a run and its resumption."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from runyard.protocol.rundir import RunDir, write_atomically
+from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.trainers.choices import Choice, Plan
+from runyard.trainers.failures import TrainingError
+
+FREE = frozenset({"micro_batch_size", "activation_checkpointing", "loader_workers", "pin_memory", "log_every"})
+"""Settings of `training` that may differ when a run is resumed: the optimizer's steps stay the same."""
+
+
+def path(rundir: RunDir) -> Path:
+    return rundir.root / "choices.json"
+
+
+def save(rundir: RunDir, spec: SftSpec | DpoSpec, fingerprint: str, plan: Plan, choices: list[Choice]) -> None:
+    content = {
+        "fingerprint": fingerprint,
+        "spec": _locked(spec),
+        "plan": plan.model_dump(),
+        "choices": [choice.model_dump() for choice in choices],
+    }
+    write_atomically(path(rundir), json.dumps(content, indent=2) + "\n")
+
+
+def load(rundir: RunDir, spec: SftSpec | DpoSpec, fingerprint: str, step: int) -> dict[str, Any]:
+    """The plan that the run began with. Raises TrainingError when job or data are no longer those of the checkpoint."""
+    try:
+        content: dict[str, Any] = json.loads(path(rundir).read_bytes())
+    except (FileNotFoundError, ValueError):
+        raise TrainingError(
+            "bad_config", f"can't resume at step {step}: {path(rundir).name}, written when the run began, is missing"
+        ) from None
+    changed = _differences(content["spec"], _locked(spec))
+    if changed:
+        raise TrainingError(
+            "bad_config",
+            f"can't resume at step {step}, the job was changed since: {'; '.join(changed)}. "
+            "Change it back, or start a new job",
+        )
+    if content["fingerprint"] != fingerprint:
+        raise TrainingError(
+            "bad_data",
+            f"can't resume at step {step}: the training data are not those that the run began with. "
+            "Bring the old file back, or start a new job",
+        )
+    plan: dict[str, Any] = content["plan"]
+    return plan
+
+
+def _locked(spec: SftSpec | DpoSpec) -> dict[str, Any]:
+    """Dotted names and values of everything that shapes the weights; data are compared by their fingerprint."""
+    sections = ["model", "adapter", "training"] + (["preference"] if isinstance(spec, DpoSpec) else [])
+    dumped = spec.model_dump(include=set(sections))
+    return {
+        f"{section}.{name}": value
+        for section in sections
+        for name, value in dumped[section].items()
+        if not (section == "training" and name in FREE)
+    }
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} was {before.get(name)!r}, is {after.get(name)!r}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    ]

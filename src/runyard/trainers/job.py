@@ -1,0 +1,150 @@
+"""One language-model job, in the order in which things happen."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runyard.protocol.emitter import Emitter
+from runyard.protocol.rundir import RunDir
+from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.trainers import check, checkpoints, choices, export, frozen, machine, manifest, models, quiet
+from runyard.trainers.choices import Plan
+from runyard.trainers.failures import TrainingError
+from runyard.trainers.machine import Machine
+from runyard.trainers.models import ModelShape
+from runyard.trainers.state import RunState
+from runyard.trainers.stop import Stop, Stopped
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from runyard.trainers.prepare import Prepared
+    from runyard.trainers.trl_trainers import Guide
+
+PROGRESS_INTERVAL = 0.2
+COMPARED_ROWS, COMPARED_TOKENS = 4, 256
+
+
+@dataclass
+class Job:
+    spec: SftSpec | DpoSpec
+    rundir: RunDir
+    emitter: Emitter
+    stop: Stop
+    cache: Path
+
+    def run(self) -> None:
+        """Prepare, load, train, save, merge. Raises Stopped, or an error that `failures.classify` knows."""
+        self.emitter.phase("preparing")
+        with self.stop.interruptible():
+            quiet.libraries()
+            here = machine.look()
+            if problems := check.settings_problems(self.spec, here):
+                raise TrainingError("bad_config", "; ".join(str(problem) for problem in problems))
+            shape = models.shape(models.load_config(self.spec.model, self.cache))
+            tokenizer = models.load_tokenizer(self.spec.model, self.cache)
+            prepared = self._prepare(tokenizer)
+        plan = self._plan(prepared, here, shape)
+        self.emitter.phase("loading")
+        with self.stop.interruptible():
+            guide, trainer = self._load(plan, prepared, tokenizer, here)
+            quiet.hub()
+        self._train(guide, trainer)
+        self._save(guide, trainer, tokenizer)
+        if self.spec.output.merge:
+            del trainer
+            self._merge(plan, prepared, tokenizer)
+        manifest.report(self.rundir, self.emitter)
+
+    def _prepare(self, tokenizer: "PreTrainedTokenizerBase") -> "Prepared":
+        from runyard.trainers.prepare import prepare
+
+        told_at = 0.0
+
+        def progress(done: int, total: int | None) -> None:
+            nonlocal told_at
+            now = time.monotonic()
+            if done == total or now - told_at >= PROGRESS_INTERVAL:
+                told_at = now
+                with self.stop.interruptible(on=False):
+                    self.emitter.progress("preparing", done, total)
+
+        return prepare(self.spec, tokenizer, progress, self.cache)
+
+    def _plan(self, prepared: "Prepared", here: Machine, shape: ModelShape) -> Plan:
+        """Choose what the job leaves open; a run with a checkpoint keeps what it began with."""
+        report = prepared.report
+        last = checkpoints.newest(self.rundir)
+        kept = frozen.load(self.rundir, self.spec, report.fingerprint, last[0]) if last else None
+        plan, chosen = choices.choose(self.spec, report, here, shape, kept)
+        if kept is None:
+            frozen.save(self.rundir, self.spec, report.fingerprint, plan, chosen)
+        summary = check.data_summary(report)
+        self.emitter.message(
+            f"{report.rows} rows, {report.trained_tokens} of {report.tokens} tokens trained", **summary
+        )
+        for warning in [*check.data_warnings(report), *check.position_warnings(self.spec, shape)]:
+            self.emitter.message(warning, level="warning")
+        for choice in chosen:
+            self.emitter.message(str(choice), choice=choice.model_dump())
+        return plan
+
+    def _load(
+        self, plan: Plan, prepared: "Prepared", tokenizer: "PreTrainedTokenizerBase", here: Machine
+    ) -> tuple["Guide", Any]:
+        from runyard.trainers import dpo, sft
+        from runyard.trainers.trl_trainers import Guide
+
+        last = checkpoints.newest(self.rundir)
+        guide = Guide(
+            spec=self.spec,
+            plan=plan,
+            rundir=self.rundir,
+            emitter=self.emitter,
+            stop=self.stop,
+            state=RunState.load(last[1]) if last else RunState(),
+            lengths=prepared.report.lengths,
+            cache=self.cache,
+            on_gpu=here.gpu is not None,
+            gpu_uuid=here.gpu.uuid if here.gpu else None,
+        )
+        model = models.load_model(self.spec.model, plan.dtype, self.cache, trainable=self.spec.adapter.type == "none")
+        if isinstance(self.spec, DpoSpec):
+            return guide, dpo.trainer(self.spec, guide, prepared, model, tokenizer)
+        return guide, sft.trainer(self.spec, guide, prepared, model, tokenizer)
+
+    def _train(self, guide: "Guide", trainer: Any) -> None:
+        from runyard.trainers import training
+
+        training.train(trainer, guide)
+        if self.stop.requested:
+            raise Stopped
+
+    def _save(self, guide: "Guide", trainer: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.emitter.phase("saving")
+        with checkpoints.written_whole(self.rundir.final) as folder:
+            export.write(trainer.model, tokenizer, folder)
+        state = guide.state
+        about = {
+            "kind": self.spec.kind,
+            "model": self.spec.model.name,
+            "best_eval_loss": state.best_eval_loss,
+            "best_eval_step": state.best_eval_step,
+        }
+        manifest.add(self.rundir, self.emitter, self.rundir.final, "model", about)
+
+    def _merge(self, plan: Plan, prepared: "Prepared", tokenizer: "PreTrainedTokenizerBase") -> None:
+        from runyard.trainers import merge
+
+        self.emitter.phase("merging")
+        column = "input_ids" if self.spec.kind == "sft" else "prompt_ids"
+        rows = [row[:COMPARED_TOKENS] for row in prepared.train[:COMPARED_ROWS][column]]
+        with self.stop.interruptible():
+            agreement = merge.merge(self.spec, plan.dtype, self.rundir, tokenizer, rows, self.cache)
+        about = {"max_logit_difference": agreement.max_difference, "same_top_token": agreement.same_top_token}
+        manifest.add(self.rundir, self.emitter, self.rundir.merged, "merged_model", {"merge": about})
+        self.emitter.message(
+            f"merged model checked: logits differ by at most {agreement.max_difference:.2g} over {len(rows)} rows",
+            **about,
+        )

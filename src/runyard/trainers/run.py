@@ -1,0 +1,72 @@
+"""The frame of a run: lock, phases, signals, outcome."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from runyard.protocol.emitter import Emitter
+from runyard.protocol.events import FinishedEvent, any_event
+from runyard.protocol.problems import spec_problems
+from runyard.protocol.rundir import RunDir, read_lines_backwards
+from runyard.protocol.specs import DpoSpec, SftSpec, job_spec
+from runyard.trainers import checkpoints
+from runyard.trainers.failures import TrainingError, classify
+from runyard.trainers.stop import Stop, Stopped
+
+COMPLETED, FAILED, STOPPED = 0, 1, 75
+"""Exit codes; 75 (EX_TEMPFAIL) says: stopped on request, run me again to go on."""
+
+
+def main(root: Path, attempt: int, cache: Path, clock: Callable[[], float] = time.time) -> int:
+    """Run the job in a run folder to its end and return the exit code.
+
+    A completed run is left as it is. Raises AlreadyRunningError when another process works in the folder.
+    """
+    rundir = RunDir(root)
+    with Emitter(rundir, attempt, clock) as emitter:
+        if is_completed(rundir):
+            emitter.finished("completed", message="the run was complete already")
+            return COMPLETED
+        stop = Stop(rundir.stop_request)
+        with stop.listening():
+            return _outcome(rundir, emitter, stop, cache)
+
+
+def is_completed(rundir: RunDir) -> bool:
+    for line in read_lines_backwards(rundir.events):
+        event = any_event.validate_json(line)
+        if isinstance(event, FinishedEvent):
+            return event.outcome == "completed"
+    return False
+
+
+def _outcome(rundir: RunDir, emitter: Emitter, stop: Stop, cache: Path) -> int:
+    from runyard.trainers import job
+
+    try:
+        checkpoints.clear_leftovers(rundir)
+        job.Job(read_spec(rundir), rundir, emitter, stop, cache).run()
+    except Stopped:
+        emitter.finished("stopped", message="stopped on request" + (", nothing saved" if stop.discard else ""))
+        return STOPPED
+    except Exception as error:
+        logging.getLogger(__name__).exception("the run failed")
+        reason, message = classify(error)
+        emitter.finished("failed", reason, message)
+        return FAILED
+    emitter.finished("completed")
+    return COMPLETED
+
+
+def read_spec(rundir: RunDir) -> SftSpec | DpoSpec:
+    """Raises TrainingError(bad_config) with every problem of `spec.json`."""
+    try:
+        return job_spec.validate_json(rundir.spec.read_bytes())
+    except FileNotFoundError:
+        raise TrainingError("bad_config", f"there is no {rundir.spec}") from None
+    except ValidationError as error:
+        problems = "; ".join(str(problem) for problem in spec_problems(error, None))
+        raise TrainingError("bad_config", f"spec.json: {problems}") from None

@@ -1,0 +1,79 @@
+"""The training itself: from a checkpoint or from the start, to the end or to a stop."""
+
+import time
+from typing import Any
+
+from runyard.trainers import checkpoints
+from runyard.trainers.trl_trainers import Guide
+
+
+def train(trainer: Any, guide: Guide) -> None:
+    """Leaves in the trainer the weights to deliver, unless the run was stopped."""
+    from runyard.trainers.callbacks import ReportCallback, StepCallback
+    from runyard.trainers.curves import Curves
+    from runyard.trainers.telemetry import Telemetry
+
+    last = checkpoints.newest(guide.rundir)
+    step = last[0] if last else 0
+    if last or guide.emitter.attempt > 1:
+        path = str(last[1].relative_to(guide.rundir.root)) if last else None
+        guide.emitter.resumed(step, path)
+    telemetry, curves = Telemetry(guide.gpu_uuid, time.monotonic), Curves(guide.rundir.tensorboard, step)
+    _replace_callbacks(trainer, [StepCallback(guide), ReportCallback(guide, telemetry, curves)])
+    guide.emitter.phase("training")
+    try:
+        _steps(trainer, guide, step)
+    finally:
+        curves.close()
+        telemetry.close()
+    if not guide.stop.requested:
+        _take_best(trainer, guide)
+
+
+def _steps(trainer: Any, guide: Guide, step: int) -> None:
+    from transformers import set_seed
+
+    checkpoint = str(guide.rundir.checkpoint(step)) if step else None
+    set_seed(guide.spec.training.seed)  # loading draws more or less from it, depending on what is in the cache
+    if step and guide.state.evaluation_owed:
+        _evaluate_owed(trainer, guide, step)
+    if guide.stop.requested:
+        return
+    if step and guide.state.ended:
+        trainer._load_from_checkpoint(checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
+
+
+def _evaluate_owed(trainer: Any, guide: Guide, step: int) -> None:
+    """The run was stopped at a step that is evaluated, before it could be: do it now, with the very same weights."""
+    from runyard.trainers.callbacks import report_checkpoint
+
+    trainer._load_from_checkpoint(str(guide.rundir.checkpoint(step)))
+    trainer.state.global_step = step
+    trainer.evaluate()
+    if guide.state.evaluation_owed:  # stopped again, before it was done
+        return
+    guide.state.ended = guide.state.ended or step >= checkpoints.max_steps(guide.rundir.checkpoint(step))
+    guide.state.save(guide.rundir.checkpoint(step))
+    report_checkpoint(guide, step)
+
+
+def _take_best(trainer: Any, guide: Guide) -> None:
+    """A run that watches for the best weights delivers them; any other delivers its last."""
+    if guide.spec.evaluation.early_stopping_patience is None:
+        return
+    best = checkpoints.best(guide.rundir, guide.state.eval_losses)
+    if best is None or best == trainer.state.global_step:
+        return
+    trainer._load_from_checkpoint(str(guide.rundir.checkpoint(best)))
+    loss = guide.state.eval_losses[best]
+    guide.emitter.message(f"the final weights are those of step {best}, with the lowest evaluation loss ({loss:.4g})")
+
+
+def _replace_callbacks(trainer: Any, callbacks: list[Any]) -> None:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    for callback in callbacks:
+        trainer.add_callback(callback)

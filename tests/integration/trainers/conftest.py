@@ -1,0 +1,207 @@
+"""A tiny random language model made on the spot, and small data for it."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runyard.protocol.events import AnyEvent, any_event
+from runyard.protocol.rundir import RunDir
+from runyard.trainers import quiet, run
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|end|>", "<|pad|>", "<|user|>", "<|assistant|>", "<|system|>"]
+WORDS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "apple",
+    "pear",
+    "plum",
+    "grape",
+    "lemon",
+    "red",
+    "green",
+    "blue",
+]
+
+# Before any test imports a training library; more threads only slow a tiny model down.
+quiet.environment(offline=True)
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+MakeRun = Callable[..., RunDir]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a 2-layer, 32-wide Llama and a tokenizer of about 400 tokens with a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        [" ".join(WORDS)] * 20,
+        trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", pad_token="<|pad|>")
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    folder = tmp_path_factory.mktemp("model")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sft_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 conversations of very different lengths."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"say {WORDS[n % len(WORDS)]} {n}"},
+                {"role": "assistant", "content": " ".join(WORDS[(n * 7 + k) % len(WORDS)] for k in range(1 + n % 9))},
+            ]
+        }
+        for n in range(24)
+    ]
+    return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", rows)
+
+
+@pytest.fixture(scope="session")
+def dpo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"count {n}"}],
+            "chosen": [{"role": "assistant", "content": " ".join(WORDS[: 1 + n % 6])}],
+            "rejected": [{"role": "assistant", "content": " ".join(reversed(WORDS[: 2 + n % 5]))}],
+        }
+        for n in range(16)
+    ]
+    return write_rows(tmp_path_factory.mktemp("data") / "pairs.jsonl", rows)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, model: Path, sft_data: Path, dpo_data: Path) -> MakeRun:
+    """`make_run(name, kind="sft", **sections)` makes a run folder with a spec; sections extend the defaults."""
+
+    def make(name: str = "run", kind: str = "sft", **sections: Any) -> RunDir:
+        spec: dict[str, Any] = {
+            "kind": kind,
+            "model": {"name": str(model)},
+            "adapter": {"rank": 4, "alpha": 8},
+            "data": {"train": str(sft_data if kind == "sft" else dpo_data)},
+            "training": {"batch_size": 4, "micro_batch_size": 4, "max_length": 64, "learning_rate": 1e-3},
+        }
+        for section, values in sections.items():
+            spec[section] = {**spec.get(section, {}), **values} if isinstance(values, dict) else values
+        root = tmp_path / name
+        root.mkdir()
+        (root / "spec.json").write_text(json.dumps(spec))
+        return RunDir(root)
+
+    return make
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def train(cache: Path) -> Callable[..., int]:
+    def start(rundir: RunDir, attempt: int = 1) -> int:
+        return run.main(rundir.root, attempt, cache)
+
+    return start
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def events() -> Callable[..., list[Any]]:
+    return read_events
+
+
+@pytest.fixture
+def same_weights() -> Callable[[Path, Path], bool]:
+    return weights_are_equal
+
+
+def read_events(rundir: RunDir, type_: str | None = None) -> list[AnyEvent]:
+    everything = [any_event.validate_json(line) for line in rundir.events.read_bytes().splitlines()]
+    assert [event.n for event in everything] == list(range(1, len(everything) + 1))
+    return [event for event in everything if type_ in (None, event.type)]
+
+
+def read_weights(folder: Path) -> dict[str, Any]:
+    """Every tensor of a saved model or adapter."""
+    from safetensors.torch import load_file
+
+    [file] = folder.glob("*.safetensors")
+    return load_file(file)
+
+
+def weights_are_equal(one: Path, other: Path) -> bool:
+    import torch
+
+    first, second = read_weights(one), read_weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class StopAt:
+    """A clock that also sends this process SIGTERM once the run has reported a step: the run stops a step or two on."""
+
+    def __init__(self, rundir: RunDir, step: int) -> None:
+        self._rundir, self._step = rundir, step
+        self._sent = False
+
+    def __call__(self) -> float:
+        if not self._sent and f'"type":"metric","step":{self._step},' in self._rundir.events.read_text():
+            self._sent = True
+            signal.raise_signal(signal.SIGTERM)
+        return time.time()
+
+
+@pytest.fixture
+def train_until(cache: Path) -> Callable[..., int]:
+    """`train_until(rundir, step, attempt)` stops soon after a step; returns the step of its checkpoint."""
+
+    def start(rundir: RunDir, step: int, attempt: int) -> int:
+        assert run.main(rundir.root, attempt, cache, StopAt(rundir, step)) == run.STOPPED
+        return rundir.checkpoint_steps()[-1]
+
+    return start
