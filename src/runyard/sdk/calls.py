@@ -197,8 +197,9 @@ def post_dataset(path: Path, name: str) -> Call[DataSetRead]:
     return Call("POST", f"{API}/datasets", _parser(DataSetRead), upload=(name, path))
 
 
-def datasets() -> Call[list[DataSetRead]]:
-    return _get(f"{API}/datasets", list[DataSetRead])
+def datasets(*, cursor: str | None = None, limit: int = 50) -> Call[Page[DataSetRead]]:
+    """One page, newest first."""
+    return _get(f"{API}/datasets", Page[DataSetRead], _given(cursor=cursor, limit=limit))
 
 
 def dataset(dataset_id: str) -> Call[DataSetRead]:

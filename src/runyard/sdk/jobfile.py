@@ -70,6 +70,8 @@ class _Source:
         return long
 
     def check(self, value: dict[str, Any]) -> Spec:
+        # A section whose fields are all commented out reads as null.
+        value = {name: given for name, given in value.items() if given is not None}
         try:
             return job_spec.validate_python(value)
         except ValidationError as error:

@@ -11,17 +11,20 @@ class Tail:
 
     def __init__(self, job_id: str, stream: str, lines: int) -> None:
         self.job_id = job_id
-        self.stream = stream
         self.lines = lines
-        self.offset: int | None = None
         self.ended = False
-        self.pause = 0.0
+        self.pause = 0.5
+        self._offsets: dict[str, int | None] = dict.fromkeys(("stdout", "stderr") if stream == "all" else (stream,))
 
     def read(self) -> Generator[calls.Call[Any], Any, list[str]]:
-        first = self.offset is None
-        piece = yield from calls.logs(
-            self.job_id, stream=self.stream, tail=self.lines if first else None, offset=self.offset
-        )
-        self.offset, self.ended = piece.next_offset, piece.ended
-        self.pause = 0.0 if piece.lines and not first else 0.5
-        return piece.lines
+        found: list[str] = []
+        done = True
+        for stream, offset in self._offsets.items():
+            tail = self.lines if offset is None else None
+            piece = yield from calls.logs(self.job_id, stream=stream, tail=tail, offset=offset)
+            self._offsets[stream] = piece.next_offset
+            found += piece.lines
+            done = done and piece.ended
+        self.ended = done
+        self.pause = 0.0 if found else 0.5
+        return found

@@ -1,0 +1,22 @@
+"""The JSON Schema of a job file, short forms included."""
+
+import json
+from typing import Any
+
+from runyard.protocol.specs import SHORT_FORMS, SPEC_CLASSES, job_spec
+
+
+def schema() -> str:
+    document: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Runyard job file",
+        **job_spec.json_schema(),
+    }
+    for spec in SPEC_CLASSES.values():
+        definition = document["$defs"][spec.__name__]
+        definition["required"] = ["kind", *definition["required"]]
+        for section in SHORT_FORMS:
+            properties = definition["properties"]
+            full = {name: value for name, value in properties[section].items() if name != "default"}
+            properties[section] = {"anyOf": [full, {"type": "string"}]}
+    return json.dumps(document, indent=2)

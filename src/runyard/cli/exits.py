@@ -1,0 +1,63 @@
+"""How a command ends: one line on standard error, and a code that scripts can rely on."""
+
+import sys
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    OK = 0
+    JOB_FAILED = 1
+    BAD_INPUT = 2
+    NOT_FOUND = 3
+    REFUSED = 4
+    NO_SERVER = 5
+    CANCELLED = 6
+    PAUSED = 7
+    INTERRUPTED = 130
+
+
+MEANINGS = (
+    "Exit codes: 0 done · 1 the job failed · 2 bad input or usage · 3 not found · 4 refused in this state, or no room"
+    " · 5 no server · 130 interrupted. Watching: 0 completed · 1 failed · 6 cancelled · 7 paused."
+)
+
+STATUS_CODES = {
+    400: Code.BAD_INPUT, 404: Code.NOT_FOUND, 409: Code.REFUSED, 413: Code.BAD_INPUT, 422: Code.BAD_INPUT,
+    429: Code.REFUSED, 507: Code.REFUSED,
+}  # fmt: skip
+
+
+def report(error: Exception) -> Code | None:
+    """Say what went wrong; the exit code, or None for an error that is a mistake in this program."""
+    from runyard.sdk import errors
+
+    match error:
+        case errors.JobFileError():
+            code = Code.BAD_INPUT
+        case errors.NoServerError():
+            code = Code.NO_SERVER
+        case errors.ApiError(status=status):
+            code = STATUS_CODES.get(status, Code.JOB_FAILED)
+        case errors.ClientError():
+            code = Code.BAD_INPUT
+        case OSError():
+            say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+            return Code.BAD_INPUT
+        case _:
+            return None
+    say(_sentence(error), error.hint)
+    return code
+
+
+def say(message: str, hint: str | None = None) -> None:
+    """Standard error is for people, one line an error, also when standard output is JSON."""
+    print(f"error: {message}" + (f" ({hint})" if hint else ""), file=sys.stderr)
+
+
+def _sentence(error: Exception) -> str:
+    problems = [str(problem) for problem in getattr(error, "problems", ())]
+    if not problems:
+        return str(error)
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems\n" + "\n".join(f"  {problem}" for problem in problems)

@@ -1,0 +1,190 @@
+"""Jobs of a server."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runyard.cli import jobfiles, options, output, watching
+
+if TYPE_CHECKING:
+    from runyard.schemas.jobs import JobDetail, JobRead
+
+app = typer.Typer(no_args_is_help=True, help="See and steer jobs.")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state. Repeatable.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only sft, or dpo.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only names with this part.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    json: options.Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with options.client(ctx) as client:
+        page = client.jobs(state=state or (), kind=kind, name=name, limit=limit)
+    if json:
+        for job in page.items:
+            output.as_json(job)
+        return
+    headings = ("ID", "NAME", "KIND", "STATE", "PROGRESS", "LOSS", "CREATED")
+    output.table(headings, (_row(job) for job in page.items))
+    if output.on_terminal() and not page.items:
+        print("No jobs yet: runyard submit job.yaml")
+    if output.on_terminal() and page.next_cursor:
+        print(f"… and older ones: --limit {min(200, limit * 2)}")
+
+
+@app.command()
+def show(ctx: typer.Context, job: options.Job, json: options.Json = False) -> None:
+    """Show all about one job: its state, tries, moves, and what it was asked to do."""
+    with options.client(ctx) as client:
+        found = client.find_job(job)
+    if json:
+        output.as_json(found)
+    else:
+        _show(found)
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    job: options.Job,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    tail: Annotated[int, typer.Option(min=0, help="How many of the last lines.")] = 200,
+    stream: Annotated[str, typer.Option(help="stdout, stderr or all.")] = "all",
+    json: options.Json = False,
+) -> None:
+    """Print what a job wrote."""
+    with options.client(ctx) as client:
+        job_id = client.find_job(job).id
+        if follow:
+            lines = client.follow_logs(job_id, stream=stream, tail=tail)
+        else:
+            lines = iter(client.logs(job_id, stream=stream, tail=tail).lines)
+        for line in lines:
+            if json:
+                output.as_json({"line": line})
+            else:
+                print(line, flush=follow)
+
+
+@app.command()
+def watch(ctx: typer.Context, job: options.Job, every: options.Every = None, json: options.Json = False) -> None:
+    """Watch a job until it has ended or is paused; the exit code says how."""
+    with options.client(ctx) as client:
+        raise typer.Exit(watching.watch(client, client.find_job(job), every, json=json))
+
+
+@app.command()
+def pause(ctx: typer.Context, job: options.Job, json: options.Json = False) -> None:
+    """Have a job write a checkpoint at its next step, and leave."""
+    _act(ctx, job, "pause", json=json)
+
+
+@app.command()
+def resume(ctx: typer.Context, job: options.Job, json: options.Json = False) -> None:
+    """Let a paused job go on from its checkpoint."""
+    _act(ctx, job, "resume", json=json)
+
+
+@app.command()
+def cancel(ctx: typer.Context, job: options.Job, json: options.Json = False) -> None:
+    """Stop a job for good."""
+    _act(ctx, job, "cancel", json=json)
+
+
+@app.command()
+def retry(ctx: typer.Context, job: options.Job, json: options.Json = False) -> None:
+    """Run a failed or cancelled job again, from its last checkpoint where there is one."""
+    _act(ctx, job, "retry", json=json)
+
+
+@app.command()
+def download(
+    ctx: typer.Context,
+    job: options.Job,
+    checkpoint: Annotated[
+        int | None, typer.Option(metavar="STEP", help="A checkpoint instead of the final model.")
+    ] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="The output of every attempt instead.")] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A new folder, or a name ending in .zip.", show_default=False),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Bring a job's model home; every file is checked against its SHA-256 before anything is kept."""
+    if logs and checkpoint is not None:
+        raise typer.BadParameter("--logs and --checkpoint exclude each other")
+    with options.client(ctx) as client:
+        found = client.find_job(job)
+        if logs:
+            saved = client.download_logs(found.id, to or jobfiles.folder_name(found.name, "logs"))
+        elif checkpoint is not None:
+            saved = client.download_checkpoint(
+                found.id, checkpoint, to or jobfiles.folder_name(found.name, f"step-{checkpoint}")
+            )
+        else:
+            saved = client.download_model(found.id, to or jobfiles.folder_name(found.name, "model"))
+    if json:
+        output.as_json(vars(saved) | {"path": str(saved.path)})
+        return
+    checked = f", SHA-256 of {saved.checked} checked" if saved.checked else ""
+    print(f"{saved.path}: {saved.files} files, {output.size(saved.size_bytes)}{checked}")
+
+
+def _act(ctx: typer.Context, job: str, verb: str, *, json: bool) -> None:
+    with options.client(ctx) as client:
+        moved = getattr(client, verb)(client.find_job(job).id)
+    if json:
+        output.as_json(moved)
+    else:
+        print(f"{moved.id} ({moved.name}): {moved.state}")
+
+
+def _row(job: "JobRead") -> tuple[object, ...]:
+    snapshot = job.snapshot
+    state = f"{job.state}"
+    place = ""
+    if job.queue_position:
+        place = f"place {job.queue_position}"
+    elif snapshot and snapshot.step:
+        place = f"{snapshot.step}/{snapshot.total_steps}" if snapshot.total_steps else f"{snapshot.step}"
+    loss = output.number(snapshot.loss) if snapshot else ""
+    return job.id, job.name, job.kind, state, place, loss, output.moment(job.created_at)
+
+
+def _show(job: "JobDetail") -> None:
+    from runyard.cli import template
+
+    place = f", place {job.queue_position}" if job.queue_position else ""
+    cause = f" ({job.wait_cause})" if job.wait_cause else ""
+    snapshot = job.snapshot
+    output.fields(
+        [
+            ("id", job.id),
+            ("name", job.name),
+            ("kind", job.kind),
+            ("state", f"{job.state}{place}{cause}"),
+            ("why", f"{job.reason}: {job.message}" if job.reason else job.message),
+            ("priority", job.priority),
+            ("phase", snapshot.phase if snapshot else None),
+            ("step", f"{snapshot.step}/{snapshot.total_steps}" if snapshot and snapshot.total_steps else None),
+            ("loss", output.number(snapshot.loss) if snapshot else None),
+            ("eval loss", output.number(snapshot.eval_loss) if snapshot else None),
+            ("created", output.moment(job.created_at)),
+            ("started", output.moment(job.started_at)),
+            ("finished", output.moment(job.finished_at)),
+        ]
+    )
+    print("\nmoves")
+    for move in job.moves:
+        attempt = f", attempt {move.attempt}" if move.attempt else ""
+        print(
+            f"  {output.moment(move.at)}  {move.before or '-'} -> {move.after}  {move.cause} by {move.actor}{attempt}"
+        )
+    print("\nspec")
+    print(template.as_yaml(job.spec, indent="  "))

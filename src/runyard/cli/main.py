@@ -1,0 +1,59 @@
+"""`runyard`: the whole command line."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from runyard.cli import datasets, exits, files, jobs, records, submit, train, yard
+
+
+class Commands(TyperGroup):
+    """Ends every command that fails with one line and a code, for mistakes of the user and of the world."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, typer.TyperException):
+            raise
+        except KeyboardInterrupt:
+            raise typer.Exit(exits.Code.INTERRUPTED) from None
+        except Exception as error:
+            if (code := exits.report(error)) is None:
+                raise
+            raise typer.Exit(code) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+    epilog=exits.MEANINGS,
+)
+
+
+@app.callback()
+def runyard(
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="RUNYARD_URL", help="Address of the server; the one on this machine unless set."),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=yard.print_version, is_eager=True)] = False,
+) -> None:
+    """A self-hosted training server: one queue, one API, every training job run to the end."""
+
+
+app.command()(submit.submit)
+jobs.app.command()(records.metrics)
+jobs.app.command()(records.events)
+jobs.app.command()(records.files)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(datasets.app, name="datasets")
+app.command()(train.train)
+app.command()(files.init)
+app.command()(files.validate)
+app.command()(files.preview)
+app.command()(files.schema)
+app.command()(yard.system)

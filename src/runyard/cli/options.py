@@ -1,0 +1,62 @@
+"""Options that several commands share, the client they lead to, and completion of job ids."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from runyard.sdk.client import Client
+
+SHOWN_IDS = 50
+
+
+def client(ctx: typer.Context) -> "Client":
+    """A client for --url, else RUNYARD_URL, else the server that runs on this machine's data folder."""
+    from runyard.sdk.client import Client
+
+    return Client(ctx.find_root().params.get("url") or _local_url())
+
+
+def complete_job(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from runyard.sdk.errors import ClientError
+
+    try:
+        with client(ctx) as server:
+            jobs = server.jobs(limit=SHOWN_IDS).items
+    except ClientError:
+        return []
+    return [(job.id, f"{job.name} ({job.state})") for job in jobs if job.id.startswith(incomplete)]
+
+
+def _local_url() -> str | None:
+    import json
+
+    from runyard.settings import Settings, SettingsError
+
+    try:
+        home = Settings.from_environment(os.environ).home
+        return str(json.loads((home / "server.json").read_bytes())["url"])
+    except (SettingsError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+Job = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB",
+        help="Id, the beginning of one, a name, or `last` for the newest.",
+        autocompletion=complete_job,
+        show_default=False,
+    ),
+]
+JobFile = Annotated[str, typer.Argument(metavar="JOB.YAML", help="The job file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output; one object a line for streams.")]
+Every = Annotated[
+    int | None,
+    typer.Option(min=1, help="In a pipe: print a line every so many steps; unless set, about 20 lines a run."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as training.max_steps=5. Repeatable."),
+]

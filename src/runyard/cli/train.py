@@ -1,0 +1,175 @@
+"""One job, here and now, with no server."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runyard.cli import exits, jobfiles, options, output, progress
+
+if TYPE_CHECKING:
+    from runyard.protocol.rundir import RunDir
+    from runyard.schemas.jobs import EventRead
+
+POLL_SECONDS = 0.1
+STOPPED = 75
+SHOWN_LINES = 5
+
+
+def train(
+    job_file: Annotated[
+        Path | None, typer.Argument(metavar="JOB.YAML", help="The job file.", show_default=False)
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The run folder; runs/NAME-TIME unless set.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Go on with the run in this folder.", show_default=False)
+    ] = None,
+    overrides: options.Overrides = None,
+    every: options.Every = None,
+    json: options.Json = False,
+) -> None:
+    """Train here and now, with no server. Ctrl-C saves a checkpoint and leaves; --resume goes on from it.
+
+    Exit codes: 0 completed, 75 stopped and can be resumed, 2 bad input, others failed.
+    """
+    if (job_file is None) == (resume is None):
+        raise typer.BadParameter("give either a job file or --resume FOLDER")
+    if note := jobfiles.missing_libraries():
+        exits.say(note)
+        raise typer.Exit(exits.Code.BAD_INPUT)
+    rundir = _new_run(job_file, to, overrides) if job_file else _old_run(resume or Path())
+    raise typer.Exit(Run(rundir).watch(every, json=json))
+
+
+class Run:
+    """The trainer as a child; its events are read from the run folder, as a server would."""
+
+    def __init__(self, rundir: "RunDir") -> None:
+        self.rundir = rundir
+        self.attempt = max(rundir.attempts(), default=0) + 1
+        self.offset = rundir.events.stat().st_size if rundir.events.exists() else 0
+        self.last: EventRead | None = None
+        self.interrupts = 0
+
+    def watch(self, every: int | None, *, json: bool) -> int:
+        with ExitStack() as stack:
+            view = None if json else stack.enter_context(progress.view(every))
+            child = stack.enter_context(self._child())
+            stack.enter_context(self._forwarded_signals(child))
+            for event in self._events(child):
+                if view is None:
+                    output.as_json(event)
+                else:
+                    view.show(event)
+        code = child.returncode if child.returncode >= 0 else 128 - child.returncode
+        for line in self._closing(code):
+            print(line, file=sys.stderr if json else sys.stdout)
+        return code
+
+    def _child(self) -> "subprocess.Popen[bytes]":
+        folder = self.rundir.attempt(self.attempt)
+        folder.mkdir(parents=True)
+        command = [sys.executable, "-m", "runyard.trainers", str(self.rundir.root), "--attempt", str(self.attempt)]
+        with (folder / "stdout.log").open("wb") as stdout, (folder / "stderr.log").open("wb") as stderr:
+            # A process group of its own: Ctrl-C reaches it once, through us, as a request to save.
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, process_group=0)
+
+    @contextmanager
+    def _forwarded_signals(self, child: "subprocess.Popen[bytes]") -> Iterator[None]:
+        def forward(number: int, frame: FrameType | None) -> None:
+            self.interrupts += 1
+            if child.poll() is not None:
+                return
+            if self.interrupts == 1:
+                print("\nsaving a checkpoint, then leaving; once more stops at once", file=sys.stderr, flush=True)
+                child.terminate()
+            else:
+                child.kill()
+
+        names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {name: signal.signal(name, forward) for name in names}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+            if child.poll() is None:
+                child.kill()
+
+    def _events(self, child: "subprocess.Popen[bytes]") -> Iterator["EventRead"]:
+        while True:
+            # Asked first: what is written before the end is read after it.
+            running = child.poll() is None
+            for event in self._new_events():
+                self.last = event
+                yield event
+            if not running:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _new_events(self) -> Iterator["EventRead"]:
+        from runyard.protocol.events import any_event
+        from runyard.protocol.rundir import read_complete_lines
+        from runyard.schemas.jobs import EventRead
+
+        lines, self.offset = read_complete_lines(self.rundir.events, self.offset)
+        for line in lines:
+            event = any_event.validate_json(line)
+            data = event.model_dump(mode="json", exclude={"n", "at", "type"})
+            yield EventRead(id=event.n, job_id=self.rundir.root.name, at=event.at, type=event.type, data=data)
+
+    def _closing(self, code: int) -> Iterator[str]:
+        root = self.rundir.root
+        data: dict[str, Any] = self.last.data if self.last and self.last.type == "finished" else {}
+        match data.get("outcome"):
+            case "completed":
+                yield f"completed: the model is in {self.rundir.final}"
+            case "stopped":
+                yield f"stopped. Go on: runyard train --resume {root}"
+            case "failed":
+                yield f"failed ({data.get('reason')}): {data.get('message')}"
+                yield f"Its output: {self.rundir.attempt(self.attempt)}"
+            case _:
+                yield f"the trainer ended with code {code} and no last word"
+                yield from self._last_words()
+                yield f"Go on from the last checkpoint: runyard train --resume {root}"
+
+    def _last_words(self) -> Iterator[str]:
+        text = (self.rundir.attempt(self.attempt) / "stderr.log").read_text(errors="replace")
+        yield from (f"  {line}" for line in text.splitlines()[-SHOWN_LINES:])
+
+
+def _new_run(job_file: Path, to: Path | None, overrides: list[str] | None) -> "RunDir":
+    from runyard.protocol.rundir import RunDir
+    from runyard.sdk.errors import ClientError
+
+    spec = jobfiles.load(job_file, overrides)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = spec.name or f"{Path(spec.data.train).stem} {spec.kind}"
+    root = (to or Path("runs") / jobfiles.folder_name(name, stamp)).absolute()
+    if root.exists() and any(root.iterdir()):
+        raise ClientError(f"{root} is not empty", hint="go on with it by --resume, or choose another folder")
+    root.mkdir(parents=True, exist_ok=True)
+    rundir = RunDir(root)
+    rundir.spec.write_text(spec.model_dump_json(indent=2))
+    return rundir
+
+
+def _old_run(root: Path) -> "RunDir":
+    from runyard.protocol.rundir import RunDir
+    from runyard.sdk.errors import ClientError
+
+    rundir = RunDir(root.absolute())
+    if not rundir.spec.is_file():
+        raise ClientError(f"{root} holds no run", hint="a run folder has a spec.json")
+    return rundir
