@@ -6,7 +6,10 @@ the thinking of earlier turns, or move the system prompt): there the answer is f
 twice more with other words in its place.
 """
 
+import json
 import re
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jinja2
@@ -61,8 +64,19 @@ class ChatFormat:
     def render(self, chat: Chat) -> tuple[str, dict[int, Span]]:
         """The text, and the span of each answer by its message's index, its end-of-turn token included.
 
-        Raises RowError when the template refuses the conversation or an answer can't be found in the text.
+        Raises RowError when the template refuses the conversation or leaves out an answer.
         """
+        try:
+            return self._render(chat)
+        except RowError:
+            if not any("tool_calls" in message for message in chat.messages):
+                raise
+            as_sent = replace(chat, messages=[_as_sent(message) for message in chat.messages])
+            with suppress(RowError):
+                return self._render(as_sent)
+            raise
+
+    def _render(self, chat: Chat) -> tuple[str, dict[int, Span]]:
         try:
             text = self._print(chat, chat.messages)
         except TEMPLATE_ERRORS as error:
@@ -73,6 +87,8 @@ class ChatFormat:
             span = self._answer(chat, text, index)
             if span is None or not reached <= span.start < span.end:
                 raise RowError("can't be found in what the model's chat template prints", f"messages[{index}]")
+            if left_out := _left_out(chat.messages[index], text[span.start : span.end]):
+                raise RowError(f"the model's chat template leaves out {left_out}", f"messages[{index}]")
             spans[index], reached = span, span.end
         return text, spans
 
@@ -148,6 +164,26 @@ class ChatFormat:
             messages, tools=chat.tools, tokenize=False, add_generation_prompt=prompt, **chat.template_options
         )
         return str(text)
+
+
+def _left_out(message: Message, printed: str) -> str | None:
+    """What of an answer a template does not print. Blanks and thinking are its own affair, the last word is not."""
+    words = message["content"].split()
+    if words and words[-1][-20:] not in printed:
+        return "the words of this answer"
+    missing = [call["function"]["name"] for call in message.get("tool_calls", ())]
+    missing = [name for name in missing if name not in printed]
+    return f"the call of the tool {missing[0]}: it may know no tools" if missing else None
+
+
+def _as_sent(message: Message) -> Message:
+    """A message with tool calls as they go over HTTP, arguments as text; some templates expect that."""
+    if "tool_calls" not in message:
+        return message
+    functions = [call["function"] for call in message["tool_calls"]]
+    texts = [function | {"arguments": json.dumps(function["arguments"], ensure_ascii=False)} for function in functions]
+    calls = [call | {"function": text} for call, text in zip(message["tool_calls"], texts, strict=True)]
+    return message | {"tool_calls": calls}
 
 
 def special_tokens(tokenizer: Any) -> set[str]:
