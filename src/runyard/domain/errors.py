@@ -4,6 +4,8 @@ RunyardError                 status  500
 ├── NotFoundError                    404
 ├── IllegalMoveError                 409
 ├── KeyReusedError                   409
+├── NotReadyError                    409
+├── InUseError                       409
 ├── InvalidError                     422   with a list of problems, each with its field
 ├── TooLargeError                    413
 ├── QueueFullError                   429
@@ -51,6 +53,18 @@ class KeyReusedError(RunyardError):
     status = 409
     code = "idempotency_key_reused"
     title = "This Idempotency-Key was used for another request"
+
+
+class NotReadyError(RunyardError):
+    status = 409
+    code = "not_ready"
+    title = "Not there yet"
+
+
+class InUseError(RunyardError):
+    status = 409
+    code = "in_use"
+    title = "Still needed"
 
 
 class InvalidError(RunyardError):

@@ -1,6 +1,6 @@
 """What is wrong with a job, in words: field, reason, nearest known name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from runyard.protocol.specs import SPEC_CLASSES
 
+SHOWN_CHARACTERS = 80
 SHORT_FORM_ERRORS = {"model_type", "model_attributes_type", "dict_type"}
 
 
@@ -27,7 +28,12 @@ class Problem(BaseModel):
 
 def spec_problems(error: ValidationError, kind: str | None) -> list[Problem]:
     """Each error of a job spec as a sentence; for an unknown field the nearest known one is named."""
-    return [_problem(details, SPEC_CLASSES.get(kind or "")) for details in error.errors(include_url=False)]
+    return problems(error.errors(include_url=False), SPEC_CLASSES.get(kind or ""))
+
+
+def problems(errors: Iterable[Any], spec_class: type[BaseModel] | None = None) -> list[Problem]:
+    """Pydantic's error details as sentences."""
+    return [_problem(details, spec_class) for details in errors]
 
 
 def _problem(details: Any, spec_class: type[BaseModel] | None) -> Problem:
@@ -45,8 +51,16 @@ def _problem(details: Any, spec_class: type[BaseModel] | None) -> Problem:
         case "value_error":
             return Problem(field=field, message=str(details["ctx"]["error"]))
     given = details["input"]
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+    shown = f" (got {_short(given)})" if isinstance(given, str | int | float | bool) else ""
     return Problem(field=field, message=f"{details['msg'][:1].lower()}{details['msg'][1:]}{shown}")
+
+
+def _short(value: str | float) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        return "a very long number"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def _unknown_field(location: Sequence[str | int], spec_class: type[BaseModel] | None) -> str:

@@ -93,8 +93,8 @@ class CheckpointRead(Read):
 
 
 class LogLines(BaseModel):
-    """`next_offset` is where to read on."""
+    """`next_offset` is where to read on in one stream; null for both streams together."""
 
     lines: list[str]
-    next_offset: int
+    next_offset: int | None
     ended: bool = Field(description="True when the job has ended and everything was read.")

@@ -1,8 +1,10 @@
 """Jobs: the rows, the one place where their state changes, and the queue."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
 from runyard.db.queries import events
@@ -13,6 +15,45 @@ from runyard.domain.placement import Wait, Waiting
 
 async def get(session: Session, job_id: str) -> Job | None:
     return await session.get(Job, job_id)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """None lets everything pass; `name` is any part of it, in any case."""
+
+    states: Sequence[str] | None = None
+    kind: str | None = None
+    name: str | None = None
+
+
+async def page(session: Session, wanted: Filter, before: tuple[float, str] | None, limit: int) -> Sequence[Job]:
+    """Newest first, from before a (created_at, id); without the specs, which may be long."""
+    query = select(Job).options(defer(Job.spec, raiseload=True), defer(Job.resolved_spec, raiseload=True))
+    if wanted.states:
+        query = query.where(Job.state.in_(wanted.states))
+    if wanted.kind is not None:
+        query = query.where(Job.kind == wanted.kind)
+    if wanted.name is not None:
+        query = query.where(Job.name.icontains(wanted.name, autoescape=True))
+    if before is not None:
+        at, id_ = before
+        query = query.where(or_(Job.created_at < at, (Job.created_at == at) & (Job.id < id_)))
+    return (await session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit))).all()
+
+
+async def count_by_state(session: Session) -> dict[str, int]:
+    rows = await session.execute(select(Job.state, func.count()).group_by(Job.state))
+    return {state: count for state, count in rows}
+
+
+async def add(session: Session, job: Job, actor: str) -> None:
+    """A new job, with the first line of its history."""
+    session.add(job)
+    await session.flush()
+    at, cause = job.created_at, "submitted"
+    session.add(Move(job_id=job.id, at=at, before=None, after=job.state, cause=cause, actor=actor))
+    data = {"before": None, "after": job.state, "cause": cause, "actor": actor}
+    await events.append(session, job.id, at, "state", data | {"reason": None, "message": None, "attempt": None})
 
 
 async def apply_move(  # noqa: PLR0913 - all that history keeps of a move

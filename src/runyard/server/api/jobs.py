@@ -1,0 +1,140 @@
+"""Jobs: submit, list, show, and ask them to move."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query, Response
+
+from runyard.db.queries.jobs import Filter
+from runyard.domain.lifecycle import Cause, State
+from runyard.protocol.specs import SPEC_CLASSES, JobSpec
+from runyard.schemas.jobs import JobDetail, JobRead
+from runyard.schemas.page import Page
+from runyard.server.api import failing
+from runyard.server.deps import ACTOR, Cursor, Limit, Yard, YardDep, new_id
+from runyard.services import datasets, jobs, sources
+from runyard.services.jobs import Submission
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+EXAMPLES: dict[str, Any] = {
+    "sft": {
+        "summary": "LoRA fine-tuning on an uploaded data set",
+        "value": {
+            "kind": "sft",
+            "name": "orders",
+            "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "data": {"train": "dataset:4be1c0ffee42", "eval_split": 0.1},
+            "training": {"epochs": 2, "learning_rate": 2e-4},
+        },
+    },
+    "dpo": {
+        "summary": "Preference pairs",
+        "value": {
+            "kind": "dpo",
+            "priority": "high",
+            "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "data": "dataset:pairs.jsonl",
+            "preference": {"beta": 0.1},
+        },
+    },
+}
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="Any text of your own: sending the same job again with it gives the job made the first time.",
+    ),
+]
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="submit_job",
+    responses={
+        200: {"description": "Made earlier with this key", "model": JobDetail},
+        **failing(400, 409, 413, 415, 422, 429, 507),
+    },
+)
+async def submit(
+    yard: YardDep, response: Response, spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], key: Key = None
+) -> JobDetail:
+    """Put a job in the queue. The body is the job itself, as in a job file."""
+    jobs.require_storable(spec)
+    async with yard.database.read() as session:
+        known = await jobs.seen(session, spec, key)
+        resolved = None if known else await sources.resolve(session, spec, yard.context)
+    created = False
+    if resolved is not None:
+        await datasets.require_usable(spec, resolved)
+        submission = Submission(spec, resolved, new_id(), ACTOR, yard.clock(), key)
+        async with yard.database.write() as session:
+            known, created = await jobs.submit(session, submission, yard.context)
+        yard.changed()
+    assert known is not None
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/api/v1/jobs/{known.id}"
+    return await _detail(yard, known.id)
+
+
+@router.get("", operation_id="list_jobs", responses=failing(422))
+async def list_(
+    yard: YardDep,
+    state: Annotated[list[State] | None, Query(description="Any of these; may be repeated.")] = None,
+    kind: Annotated[str | None, Query(description=f"One of {', '.join(SPEC_CLASSES)}.")] = None,
+    name: Annotated[str | None, Query(description="Any part of the name, in any case.", max_length=100)] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[JobRead]:
+    """Jobs, newest first."""
+    async with yard.database.read() as session:
+        found, following = await jobs.page(session, Filter(state, kind, name), cursor, limit)
+    return Page(items=[JobRead.model_validate(job) for job in found], next_cursor=following)
+
+
+@router.get("/{job_id}", operation_id="get_job", responses=failing(404))
+async def show(yard: YardDep, job_id: str) -> JobDetail:
+    """One job with its spec as asked, its attempts and every change of its state."""
+    return await _detail(yard, job_id)
+
+
+@router.post("/{job_id}/pause", operation_id="pause_job", responses=failing(404, 409))
+async def pause(yard: YardDep, job_id: str) -> JobDetail:
+    """Save a checkpoint and stop; a resumed job goes on from it."""
+    return await _ask(yard, job_id, Cause.PAUSE_ASKED)
+
+
+@router.post("/{job_id}/resume", operation_id="resume_job", responses=failing(404, 409, 422))
+async def resume(yard: YardDep, job_id: str) -> JobDetail:
+    """Put a paused job back in the queue."""
+    return await _ask(yard, job_id, Cause.RESUME_ASKED)
+
+
+@router.post("/{job_id}/cancel", operation_id="cancel_job", responses=failing(404, 409))
+async def cancel(yard: YardDep, job_id: str) -> JobDetail:
+    """Stop it for good, with nothing saved."""
+    return await _ask(yard, job_id, Cause.CANCEL_ASKED)
+
+
+@router.post("/{job_id}/retry", operation_id="retry_job", responses=failing(404, 409, 422))
+async def retry(yard: YardDep, job_id: str) -> JobDetail:
+    """Put a failed or cancelled job back in the queue; it goes on from its last checkpoint."""
+    return await _ask(yard, job_id, Cause.RETRY_ASKED)
+
+
+async def _ask(yard: Yard, job_id: str, cause: Cause) -> JobDetail:
+    async with yard.database.write() as session:
+        await jobs.ask(session, job_id, cause, ACTOR, yard.clock())
+    yard.changed()
+    return await _detail(yard, job_id)
+
+
+async def _detail(yard: Yard, job_id: str) -> JobDetail:
+    async with yard.database.read() as session:
+        history = await jobs.show(session, job_id)
+    read = JobRead.model_validate(history.job).model_dump()
+    return JobDetail.model_validate(
+        {**read, "spec": history.job.spec, "attempt_history": history.attempts, "moves": history.moves}
+    )

@@ -1,0 +1,90 @@
+"""What a trainer wrote to its output and errors."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from runyard.domain.errors import InvalidError
+from runyard.domain.lifecycle import FINAL, State
+from runyard.protocol.problems import Problem
+from runyard.schemas.jobs import LogLines
+from runyard.server.api import failing
+from runyard.server.deps import Yard, YardDep
+from runyard.server.streams import StoppingError, TextStream
+from runyard.services import jobs
+from runyard.services.logs import Reader, Stream
+
+router = APIRouter(prefix="/jobs", tags=["logs"])
+
+LOOK_SECONDS = 0.1
+STATE_SECONDS = 1.0
+
+
+@router.get(
+    "/{job_id}/logs",
+    operation_id="get_logs",
+    response_model=LogLines,
+    responses={
+        200: {
+            "description": "Lines; with `follow`, plain text that goes on until the job has ended",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        **failing(404, 422),
+    },
+)
+async def read(
+    yard: YardDep,
+    job_id: str,
+    stream: Annotated[Stream, Query(description="`all` gives each attempt's output, then its errors.")] = "all",
+    tail: Annotated[int, Query(ge=0, le=100_000, description="Begin with this many last lines of a stream.")] = 200,
+    offset: Annotated[
+        int | None, Query(ge=0, le=2**63 - 1, description="Begin at this place of one stream; wins over `tail`.")
+    ] = None,
+    follow: bool = False,
+) -> Response | LogLines:
+    """The end of a log, or a part of it, or all of it as it is written."""
+    ended = await _ended(yard, job_id)
+    reader = Reader(yard.context.rundir(job_id), stream)
+    if offset is None:
+        await asyncio.to_thread(reader.skip_to_tail, tail)
+    elif stream == "all":
+        message = "counts bytes of one stream: set stream to stdout or stderr"
+        raise InvalidError("the request can't be used", problems=[Problem(field="offset", message=message)])
+    else:
+        await asyncio.to_thread(reader.skip_to, offset)
+    if follow:
+        return TextStream(_follow(yard, job_id, reader))
+    lines = await asyncio.to_thread(_read, reader, ended, whole=offset is None)
+    next_offset = None if stream == "all" else reader.offset
+    return LogLines(lines=lines, next_offset=next_offset, ended=ended and reader.at_end())
+
+
+def _read(reader: Reader, ended: bool, *, whole: bool) -> list[str]:
+    """The next piece, or everything up to the end."""
+    lines = reader.read(ended=ended)
+    while whole and (more := reader.read(ended=ended)):
+        lines += more
+    return lines
+
+
+async def _follow(yard: Yard, job_id: str, reader: Reader) -> AsyncIterator[str]:
+    """Ends when the job has ended and everything was given. Raises StoppingError when the server stops before."""
+    now = asyncio.get_running_loop().time
+    ended, looked = False, -STATE_SECONDS
+    while not yard.hub.closed:
+        if now() - looked >= STATE_SECONDS:
+            ended, looked = await _ended(yard, job_id), now()  # before reading: what comes after the end is nothing
+        if lines := await asyncio.to_thread(reader.read, ended=ended):
+            yield "".join(f"{line}\n" for line in lines)
+        elif ended:
+            return
+        else:
+            await asyncio.sleep(LOOK_SECONDS)
+    raise StoppingError
+
+
+async def _ended(yard: Yard, job_id: str) -> bool:
+    async with yard.database.read() as session:
+        return State((await jobs.get(session, job_id)).state) in FINAL

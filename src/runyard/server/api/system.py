@@ -1,0 +1,53 @@
+"""The server and its machine."""
+
+import platform
+import shutil
+
+import psutil
+from fastapi import APIRouter
+
+from runyard import __version__
+from runyard.db.queries import jobs
+from runyard.domain.errors import NoRoomError
+from runyard.schemas.system import Health, SystemRead
+from runyard.server.deps import YardDep
+
+health = APIRouter(tags=["system"])
+router = APIRouter(prefix="/system", tags=["system"])
+
+MEGABYTE = 1_000_000
+
+
+@health.get("/health", operation_id="health")
+async def alive(yard: YardDep) -> Health:
+    """Answers when server and database do."""
+    async with yard.database.read() as session:
+        await jobs.count_by_state(session)
+    return Health(status="ok", version=__version__)
+
+
+@router.get("", operation_id="get_system")
+async def show(yard: YardDep) -> SystemRead:
+    """Version, processors, memory, disk, GPUs, and how many jobs are in each state."""
+    async with yard.database.read() as session:
+        counts = await jobs.count_by_state(session)
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(yard.context.home)
+    warnings = []
+    try:
+        yard.context.require_room()
+    except NoRoomError as error:
+        warnings.append(f"{error.message}: {error.hint}")
+    return SystemRead(
+        version=__version__,
+        host=platform.node(),
+        database=yard.database.dialect,
+        cpu_count=psutil.cpu_count() or 1,
+        memory_total_mb=memory.total / MEGABYTE,
+        memory_available_mb=memory.available / MEGABYTE,
+        disk_total_bytes=disk.total,
+        disk_free_bytes=disk.free,
+        gpus=yard.gpus(),
+        jobs=counts,
+        slots=yard.slots,
+        warnings=warnings,
+    )

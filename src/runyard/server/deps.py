@@ -1,0 +1,56 @@
+"""What a request is given."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query
+from starlette.requests import HTTPConnection
+
+from runyard.db.database import Database
+from runyard.db.queries import events
+from runyard.schemas.system import GpuRead
+from runyard.server.feed import Hub
+from runyard.services.context import Context
+
+ACTOR = "api"
+"""Who asks, in a job's history: there are no accounts."""
+
+
+@dataclass(frozen=True)
+class Yard:
+    """All that the routes work with. `wake` tells the engine that rows have changed."""
+
+    database: Database
+    hub: Hub
+    context: Context
+    wake: Callable[[], None]
+    clock: Callable[[], float]
+    gpus: Callable[[], list[GpuRead]]
+    slots: int
+
+    def changed(self) -> None:
+        """After a commit: open pages and the engine hear of it at once."""
+        self.hub.notify()
+        self.wake()
+
+    async def cursor(self, after: int | str) -> int:
+        """Where a stream begins; one from the future, as of another data folder, means now."""
+        async with self.database.read() as session:
+            newest = await events.last_id(session)
+        return newest if isinstance(after, str) else min(after, newest)
+
+
+def new_id() -> str:
+    return secrets.token_hex(6)
+
+
+def _yard(connection: HTTPConnection) -> Yard:
+    yard: Yard = connection.app.state.yard
+    return yard
+
+
+YardDep = Annotated[Yard, Depends(_yard)]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=100)]
+Limit = Annotated[int, Query(ge=1, le=500, description="Items on a page.")]

@@ -1,0 +1,179 @@
+"""The live feed: one reader of the database, any number of subscribers, each with a cursor and nothing else.
+
+The hub keeps the newest rows in a ring, rendered once. A subscriber behind the ring reads pages from the database
+until it has caught up, so one that is slow, or was away, costs the others nothing and misses nothing.
+"""
+
+import asyncio
+import bisect
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from runyard.db.database import Database
+from runyard.db.queries import events, jobs
+from runyard.db.tables import FeedEvent
+from runyard.domain.lifecycle import FINAL
+from runyard.schemas.jobs import EventRead
+
+RING = 8192
+PAGE = 1000
+BATCH = 256
+FALLBACK_SECONDS = 0.5
+"""How long an event written by another process may stay unseen."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the feed as it goes over the wire; of a state, `final` tells whether the job has ended with it."""
+
+    id: int
+    job_id: str
+    type: str
+    text: str
+    final: bool | None = None
+
+
+def render(row: FeedEvent) -> Entry:
+    final = row.data["after"] in FINAL if row.type == "state" else None
+    return Entry(row.id, row.job_id, row.type, EventRead.model_validate(row).model_dump_json(), final)
+
+
+class Hub:
+    """Every entry with an id above `_floor`, up to the newest one read, is in the ring."""
+
+    def __init__(self, database: Database, *, size: int = RING) -> None:
+        self._database = database
+        self._size = size
+        self._ids: list[int] = []
+        self._entries: list[Entry] = []
+        self._floor = 0
+        self._news = asyncio.Event()
+        self._waiting: WeakValueDictionary[str | None, asyncio.Event] = WeakValueDictionary()
+        self.closed = False
+
+    def notify(self) -> None:
+        """Rows were committed: read them now."""
+        self._news.set()
+
+    def close(self) -> None:
+        """End every subscription: the server is about to stop."""
+        self.closed = True
+        self._wake(list(self._waiting))
+
+    async def start(self) -> None:
+        """Begin at the newest row; what is older comes from the database."""
+        async with self._database.read() as session:
+            self._floor = await events.last_id(session)
+
+    async def run(self) -> None:
+        """Read new rows until cancelled; an outage of the database only delays them."""
+        while True:
+            try:
+                async with asyncio.timeout(FALLBACK_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+            try:
+                await self._read()
+            except Exception as error:  # noqa: BLE001 - whatever the database's driver raises
+                log.warning("the feed can't read the database and tries again: %s", error)
+                await asyncio.sleep(FALLBACK_SECONDS)
+
+    async def follow(self, cursor: int, job_id: str | None, idle: float) -> AsyncIterator[Sequence[Entry]]:
+        """Entries after a cursor in batches, an empty batch after `idle` seconds without any.
+
+        A job's stream ends, with an entry of type "end", when the job has ended and everything was given. Every
+        stream ends when the hub closes.
+        """
+        if job_id is None:
+            async for batch in self._follow(cursor, None, idle):
+                yield batch
+            return
+        ended = True  # not known yet: look first
+        if end := await self._end(cursor, job_id):
+            yield [end]
+            return
+        async for batch in self._follow(cursor, job_id, idle):
+            yield batch
+            for entry in batch:
+                cursor = entry.id
+                ended = ended if entry.final is None else entry.final
+            if ended and (end := await self._end(cursor, job_id)):
+                yield [end]
+                return
+
+    async def _follow(self, cursor: int, job_id: str | None, idle: float) -> AsyncIterator[Sequence[Entry]]:
+        while not self.closed:
+            event = self._waiting.setdefault(job_id, asyncio.Event())  # before looking, so that no entry slips through
+            batch, cursor = await self._after(cursor, job_id)
+            if not batch:
+                try:
+                    async with asyncio.timeout(idle):
+                        await event.wait()
+                    continue
+                except TimeoutError:
+                    pass
+            yield batch
+
+    async def stored(self, cursor: int, job_id: str | None) -> list[Entry]:
+        """One page after a cursor, from the database."""
+        async with self._database.read() as session:
+            return [render(row) for row in await events.after(session, cursor, job_id, PAGE)]
+
+    async def _end(self, cursor: int, job_id: str) -> Entry | None:
+        """The last entry of a job's stream, if the job has ended and nothing follows the cursor."""
+        async with self._database.read() as session:
+            job = await jobs.get(session, job_id)
+            if job is None or job.state not in FINAL or await events.after(session, cursor, job_id, 1):
+                return None
+        read = EventRead(id=cursor, job_id=job_id, at=job.updated_at, type="end", data={"state": job.state})
+        return Entry(cursor, job_id, read.type, read.model_dump_json(), True)
+
+    async def _after(self, cursor: int, job_id: str | None) -> tuple[Sequence[Entry], int]:
+        """The next entries, and the cursor behind everything that was looked at for them."""
+        if cursor < self._floor:
+            floor = self._floor
+            batch = await self.stored(cursor, job_id)
+            return batch, batch[-1].id if batch else floor
+        start = bisect.bisect_right(self._ids, cursor)
+        found = self._entries[start : start + BATCH] if job_id is None else self._of_job(start, job_id)
+        if found:
+            return found, found[-1].id
+        return found, max(cursor, self._ids[-1]) if self._ids else cursor
+
+    def _of_job(self, start: int, job_id: str) -> list[Entry]:
+        found: list[Entry] = []
+        for position in range(start, len(self._entries)):
+            entry = self._entries[position]
+            if entry.job_id == job_id:
+                found.append(entry)
+                if len(found) == BATCH:
+                    break
+        return found
+
+    async def _read(self) -> None:
+        full = True
+        while full:
+            rows = await self.stored(self._ids[-1] if self._ids else self._floor, None)
+            full = len(rows) == PAGE
+            self._add(rows)
+
+    def _add(self, entries: Sequence[Entry]) -> None:
+        self._entries += entries
+        self._ids += [entry.id for entry in entries]
+        if len(self._ids) > 2 * self._size:
+            cut = len(self._ids) - self._size
+            self._floor = self._ids[cut - 1]
+            del self._ids[:cut], self._entries[:cut]
+        if entries:
+            self._wake([None, *{entry.job_id for entry in entries}])
+
+    def _wake(self, topics: Iterable[str | None]) -> None:
+        for topic in topics:
+            if event := self._waiting.pop(topic, None):
+                event.set()

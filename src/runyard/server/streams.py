@@ -1,0 +1,118 @@
+"""Sending the feed to a page or a program: server-sent events and WebSocket, each client at its own pace."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from runyard.server.feed import Entry
+
+Batches = AsyncIterator[Sequence[Entry]]
+KEEP_ALIVE_SECONDS = 15.0
+STALLED_SECONDS = 60.0
+"""A client that takes nothing for so long is left; it can come back with its cursor."""
+LAST_WORD_SECONDS = 1.0
+RETRY_MILLISECONDS = 1000
+ENDED, RESTART, TRY_LATER = 1000, 1012, 1013
+"""WebSocket close codes (RFC 6455 and its registry)."""
+
+
+class EventStream(Response):
+    """Server-sent events; the id of each is the cursor that a browser sends back by itself."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._batches = batches
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await until_first(self._send_all(send), _gone(receive, "http.disconnect"))
+
+    async def _send_all(self, send: Send) -> None:
+        await _send_text(send, f"retry: {RETRY_MILLISECONDS}\n\n")
+        async for batch in self._batches:
+            await _send_text(send, "".join(map(_framed, batch)) or ": nothing new\n\n")
+        await send({"type": "http.response.body", "body": b""})
+
+
+class StoppingError(Exception):
+    """The server stops before a stream has come to its end."""
+
+
+class TextStream(Response):
+    """Plain text as it comes. It ends properly only when it is complete, so that a cut is never taken for the end."""
+
+    media_type = "text/plain"
+
+    def __init__(self, texts: AsyncIterator[str]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._texts = texts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        with contextlib.suppress(StoppingError):
+            await until_first(self._send_all(send), _gone(receive, "http.disconnect"))
+
+    async def _send_all(self, send: Send) -> None:
+        async for text in self._texts:
+            await _send_text(send, text)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def serve_socket(websocket: WebSocket, batches: Batches) -> None:
+    """Send each entry as a text message; close with 1000 after a job's end, 1012 when the server stops."""
+    await websocket.accept()
+    try:
+        await until_first(_send_messages(websocket, batches), _gone(websocket.receive, "websocket.disconnect"))
+    except TimeoutError:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORD_SECONDS):
+                await websocket.close(TRY_LATER, "took nothing for too long: connect again with ?after=CURSOR")
+    except WebSocketDisconnect:
+        pass
+
+
+async def _send_messages(websocket: WebSocket, batches: Batches) -> None:
+    code = RESTART
+    async for batch in batches:
+        async with asyncio.timeout(STALLED_SECONDS):
+            for entry in batch:
+                await websocket.send_text(entry.text)
+                code = ENDED if entry.type == "end" else code
+    await websocket.close(code)
+
+
+async def until_first(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run side by side until one returns or fails, then cancel the others."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _gone(receive: Receive, last: str) -> None:
+    """Return when the client has left; what it says before is not listened to."""
+    while (await receive())["type"] != last:
+        pass
+
+
+def _framed(entry: Entry) -> str:
+    return f"id: {entry.id}\nevent: {entry.type}\ndata: {entry.text}\n\n"
+
+
+async def _send_text(send: Send, text: str) -> None:
+    async with asyncio.timeout(STALLED_SECONDS):
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})

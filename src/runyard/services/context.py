@@ -1,0 +1,47 @@
+"""Where things lie, and how much of everything there may be."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard.domain.errors import NoRoomError
+from runyard.protocol.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Context:
+    """The data folder and its limits."""
+
+    home: Path
+    allowed_paths: tuple[Path, ...] = ()
+    max_waiting: int = 10
+    upload_limit: int = 4 << 30
+    min_free: int = 1 << 30
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    @property
+    def datasets(self) -> Path:
+        return self.home / "datasets"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    def rundir(self, job_id: str) -> RunDir:
+        return RunDir(self.runs / job_id)
+
+    def require_room(self, extra: int = 0) -> None:
+        """Raise NoRoomError when the disk is nearly full, or would be after `extra` bytes."""
+        free = shutil.disk_usage(self.home).free
+        if free - extra < self.min_free:
+            raise NoRoomError(
+                f"{_megabytes(free)} MB are free in {self.home}, and {_megabytes(self.min_free)} MB must stay free",
+                hint="delete what is no longer needed, or set RUNYARD_MIN_FREE lower",
+            )
+
+
+def _megabytes(size: int) -> int:
+    return size // 1_000_000

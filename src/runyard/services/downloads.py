@@ -1,0 +1,126 @@
+"""What belongs in a download: every file opened before the first byte is sent, so that nothing can vanish meanwhile."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from runyard.db.database import Session
+from runyard.db.queries import artifacts, checkpoints
+from runyard.db.tables import Artifact, Job
+from runyard.domain.errors import NotFoundError, NotReadyError
+from runyard.domain.lifecycle import ACTIVE, FINAL, State
+from runyard.protocol.rundir import RunDir
+from runyard.services import jobs
+from runyard.services.artifacts import within
+from runyard.services.context import Context
+
+MODEL_KINDS = ("model", "merged_model")
+MODEL_HINTS = {
+    State.FAILED: "retry it: it goes on from its last checkpoint, which can be downloaded, too",
+    State.CANCELLED: "retry it: it goes on from its last checkpoint, which can be downloaded, too",
+    State.PAUSED: "resume it; its checkpoints can be downloaded meanwhile",
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """An open file, and as much of it as there was when it was opened."""
+
+    name: str
+    file: BinaryIO
+    size: int
+
+
+@dataclass
+class Bundle:
+    """The files of one download; close it when they were sent."""
+
+    name: str
+    members: list[Member] = field(default_factory=list)
+    checksums: str = ""
+    """SHA-256 sums, as recorded when the files were written, in the format of sha256sum; empty when there are none."""
+
+    def add(self, path: Path, name: str) -> Member:
+        file = path.open("rb")
+        self.members.append(Member(name, file, os.fstat(file.fileno()).st_size))
+        return self.members[-1]
+
+    def close(self) -> None:
+        for member in self.members:
+            member.file.close()
+
+
+async def model(session: Session, job_id: str, context: Context) -> Bundle:
+    """The trained model, with the merged one where there is one. Raises NotFoundError and NotReadyError."""
+    job = await jobs.get(session, job_id)
+    files = [item for item in await artifacts.of_job(session, job_id) if item.kind in MODEL_KINDS]
+    if not files or State(job.state) in ACTIVE:
+        hint = MODEL_HINTS.get(State(job.state), "wait until it has completed: `runyard jobs watch` shows it")
+        raise NotReadyError(f"job {job.id} is {job.state} and has no final model", hint=hint)
+    return _open(_bundle(job, "model"), context.rundir(job.id), files)
+
+
+async def checkpoint(session: Session, job_id: str, step: int, context: Context) -> Bundle:
+    """One complete checkpoint. Raises NotFoundError also when it was rotated away."""
+    job = await jobs.get(session, job_id)
+    rows = await checkpoints.of_job(session, job_id)
+    kept = [row.step for row in rows if row.removed_at is None]
+    gone = NotFoundError(
+        f"job {job.id} has no checkpoint of step {step}",
+        hint=f"it has: {', '.join(map(str, kept))}" if kept else "it has none yet",
+    )
+    row = next((row for row in rows if row.step == step and row.removed_at is None), None)
+    root = context.rundir(job.id).root
+    folder = within(root, row.path) if row else None
+    if folder is None:
+        raise gone
+    bundle = _bundle(job, f"checkpoint-{step}")
+    try:
+        for path in sorted(_files(folder)):
+            bundle.add(path, f"{folder.name}/{path.relative_to(folder)}")
+    except FileNotFoundError:
+        bundle.members.clear()
+    if not bundle.members or not folder.is_dir():  # rotated away while it was opened
+        bundle.close()
+        raise gone
+    return bundle
+
+
+async def logs(session: Session, job_id: str, context: Context) -> Bundle:
+    """Output and errors of every attempt, and the history of events. Raises NotFoundError and NotReadyError."""
+    job = await jobs.get(session, job_id)
+    rundir = context.rundir(job.id)
+    bundle = _bundle(job, "logs")
+    attempts = (rundir.attempt(number) for number in rundir.attempts())
+    for path in [rundir.events, *(folder / name for folder in attempts for name in ("stdout.log", "stderr.log"))]:
+        if path.is_file():
+            bundle.add(path, str(path.relative_to(rundir.root)))
+    if not bundle.members:
+        hint = None if State(job.state) in FINAL else "wait until it has started"
+        raise NotReadyError(f"job {job.id} is {job.state} and has no logs", hint=hint)
+    return bundle
+
+
+def _open(bundle: Bundle, rundir: RunDir, files: Sequence[Artifact]) -> Bundle:
+    for item in files:
+        path = within(rundir.root, item.path)
+        if path is None or not path.is_file() or bundle.add(path, item.path).size != item.size_bytes:
+            bundle.close()
+            raise NotFoundError(f"{item.path} is not there as it was written: the run folder was changed")
+    bundle.checksums = "".join(f"{item.hash_sha256}  {item.path}\n" for item in files)
+    if rundir.manifest.is_file():
+        bundle.add(rundir.manifest, rundir.manifest.name)
+    return bundle
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """Regular files; links are not followed out of the folder."""
+    return (path for path in folder.rglob("*") if path.is_file() and within(folder, str(path)))
+
+
+def _bundle(job: Job, what: str) -> Bundle:
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", job.name).strip("-.") or "job"
+    return Bundle(f"{name}-{job.id}-{what}.zip")

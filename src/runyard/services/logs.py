@@ -1,0 +1,121 @@
+"""What trainers wrote to their standard output and error: the end of it, a part of it, or all of it as it comes.
+
+One stream is one text over all attempts, and an earlier attempt's part never changes: an offset into it stays good.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from runyard.protocol.rundir import RunDir
+
+Stream = Literal["stdout", "stderr", "all"]
+PIECE_BYTES = 1 << 20
+TAIL_BYTES = 8 << 20
+LONGEST_LINE_BYTES = 1 << 16
+
+
+class Reader:
+    """Reads whole lines on from where it stopped; for both streams, what is there of each in turn."""
+
+    def __init__(self, rundir: RunDir, stream: Stream) -> None:
+        self._rundir = rundir
+        self._streams = ("stdout", "stderr") if stream == "all" else (stream,)
+        self._positions: dict[Path, int] = {}
+
+    @property
+    def offset(self) -> int:
+        """Bytes read or skipped; a place to read on from when there is one stream."""
+        return sum(self._positions.values())
+
+    def at_end(self) -> bool:
+        files = (file for stream in self._streams for file in self._files(stream))
+        return all(self._positions.get(file, 0) >= _size(file) for file in files)
+
+    def skip_to(self, offset: int) -> None:
+        for stream in self._streams:
+            for file in self._files(stream):
+                self._positions[file] = min(offset, _size(file))
+                offset -= self._positions[file]
+
+    def skip_to_tail(self, lines: int) -> None:
+        """Go to where the last lines of each stream begin, 8 MiB before a file's end at most."""
+        for stream in self._streams:
+            wanted = lines
+            for file in reversed(self._files(stream)):
+                self._positions[file], found = _tail_start(file, wanted)
+                wanted -= found
+
+    def read(self, *, ended: bool) -> list[str]:
+        """About the next MiB of each stream; nothing when there is no more now.
+
+        A line that nothing ends yet is left for later, unless it is very long or the job has `ended`.
+        """
+        return [line for stream in self._streams for line in self._read(self._files(stream), ended=ended)]
+
+    def _read(self, files: Sequence[Path], *, ended: bool) -> list[str]:
+        for file in files:
+            position = self._positions.setdefault(file, 0)
+            data = _bytes(file, position, PIECE_BYTES)
+            if not (ended or file != files[-1]) or len(data) == PIECE_BYTES:
+                data = _whole_lines(data)
+            self._positions[file] += len(data)
+            if data:
+                return _lines(data)
+        return []
+
+    def _files(self, stream: str) -> list[Path]:
+        folders = (self._rundir.attempt(number) for number in self._rundir.attempts())
+        return [folder / f"{stream}.log" for folder in folders]
+
+
+def _tail_start(file: Path, lines: int) -> tuple[int, int]:
+    """Where the last lines of a file begin, and how many there are after that place."""
+    size = _size(file)
+    if not size or lines <= 0:
+        return size, 0
+    window = LONGEST_LINE_BYTES
+    while True:
+        start = max(0, size - window)
+        data = _bytes(file, start, size - start)
+        if start == 0 or data.count(b"\n") > lines or window >= TAIL_BYTES:
+            break
+        window *= 4
+    place = len(data.removesuffix(b"\n"))
+    found = 0
+    while found < lines and place >= 0:
+        place = data.rfind(b"\n", 0, place)
+        found += 1
+    return start + place + 1, found
+
+
+def _whole_lines(data: bytes) -> bytes:
+    if end := data.rfind(b"\n") + 1:
+        return data[:end]
+    return data if len(data) >= LONGEST_LINE_BYTES else b""
+
+
+def _lines(data: bytes) -> list[str]:
+    return [_shown(line) for line in data.removesuffix(b"\n").split(b"\n")]
+
+
+def _shown(line: bytes) -> str:
+    """As a terminal shows it: a carriage return starts the line again."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
+
+
+def _bytes(file: Path, offset: int, count: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            return opened.read(count)
+    except FileNotFoundError:
+        return b""
+
+
+def _size(file: Path) -> int:
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,128 @@
+"""What a job may name as data and model: uploads, files of the data folder or of allowed paths, hub names."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard.db.database import Session
+from runyard.db.queries import datasets
+from runyard.db.tables import DataSet
+from runyard.domain.errors import InvalidError
+from runyard.protocol.problems import Problem
+from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.services.context import Context
+
+Spec = SftSpec | DpoSpec
+UPLOADED = "dataset:"
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+HUB_DATA = re.compile(rf"{HUB_NAME.pattern}(:[\w.-]+)?", re.ASCII)
+DATA_ENDINGS = (".jsonl", ".csv", ".parquet")
+MODEL_ENDINGS = (".gguf", ".safetensors", ".bin", ".pt")
+
+
+@dataclass(frozen=True)
+class Data:
+    """One data field of a spec, found: `name` is what the trainer gets, `upload` the data set behind it."""
+
+    field: str
+    name: str
+    upload: DataSet | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec whose names are absolute paths or hub names."""
+
+    spec: Spec
+    data: tuple[Data, ...]
+
+
+class _RefusedError(Exception):
+    """The message says what to name instead."""
+
+
+async def resolve(session: Session, spec: Spec, context: Context) -> Resolved:
+    """Find what a spec names. Raises InvalidError with one problem for each field that names nothing usable."""
+    problems: list[Problem] = []
+    data: list[Data] = []
+    model = spec.model.name
+    try:
+        model = find_model(spec.model.name, context)
+    except _RefusedError as refusal:
+        problems.append(Problem(field="model.name", message=str(refusal)))
+    for field, name in (("data.train", spec.data.train), ("data.eval", spec.data.eval)):
+        try:
+            if name is not None:
+                data.append(await _find_data(session, field, name, context))
+        except _RefusedError as refusal:
+            problems.append(Problem(field=field, message=str(refusal)))
+    if problems:
+        raise InvalidError("the job names things that this server can't use", problems=problems)
+    found = {item.field.removeprefix("data."): item.name for item in data}
+    resolved = spec.model_copy(
+        update={
+            "model": spec.model.model_copy(update={"name": model}),
+            "data": spec.data.model_copy(update=found),
+        }
+    )
+    return Resolved(resolved, tuple(data))
+
+
+def find_model(name: str, context: Context) -> str:
+    """The absolute path of a model in reach, or a hub name as it is. Raises _RefusedError."""
+    path = _in_reach(name, context.models, context)
+    if path is not None and path.exists():
+        return str(path)
+    if HUB_NAME.fullmatch(name) and not name.lower().endswith(MODEL_ENDINGS):
+        return name
+    known = sorted(path.name for path in context.models.glob("[!.]*")) if context.models.is_dir() else []
+    raise _RefusedError(
+        f"{_quoted(name)} is no model that this server may read: name a hub model (owner/name), or a file or folder in "
+        f"{context.models} (it holds: {', '.join(known[:10]) or 'nothing'}); `runyard serve --allow-path FOLDER` opens "
+        "another folder"
+    )
+
+
+async def _find_data(session: Session, field: str, name: str, context: Context) -> Data:
+    if name.startswith(UPLOADED):
+        upload = await _find_upload(session, name.removeprefix(UPLOADED))
+        return Data(field, str(context.home / upload.path), upload)
+    path = _in_reach(name, context.datasets, context)
+    if path is not None and path.is_file():
+        if path.suffix.lower() not in DATA_ENDINGS:
+            raise _RefusedError(f"{_quoted(name)} must end in {', '.join(DATA_ENDINGS)}")
+        return Data(field, str(path))
+    if HUB_DATA.fullmatch(name) and not name.lower().endswith(DATA_ENDINGS):
+        return Data(field, name)
+    raise _RefusedError(
+        f"{_quoted(name)} is no file that this server may read: upload it with `runyard datasets upload FILE` and name "
+        "it as dataset:ID, or name a hub data set (owner/name); `runyard serve --allow-path FOLDER` opens a folder"
+    )
+
+
+async def _find_upload(session: Session, name: str) -> DataSet:
+    found = await datasets.named(session, name)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise _RefusedError(f"there is no data set {_quoted(name)}; `runyard datasets list` shows what is there")
+    ids = ", ".join(f"{UPLOADED}{upload.id}" for upload in found)
+    raise _RefusedError(f"{len(found)} data sets are called {_quoted(name)}: name one by its id ({ids})")
+
+
+def _in_reach(name: str, folder: Path, context: Context) -> Path | None:
+    """The path, links followed, if it lies in the folder or under an allowed path; whether it exists is not told."""
+    try:
+        path = (folder / name).resolve()
+        inside = any(
+            root in path.parents or (root == path and root != folder.resolve())
+            for root in (folder.resolve(), *(allowed.resolve() for allowed in context.allowed_paths))
+        )
+        path.exists()
+    except (OSError, ValueError, RuntimeError):  # NUL, a name too long, links in a circle
+        return None
+    return path if inside else None
+
+
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= 100 else f"{name[:100]}…")

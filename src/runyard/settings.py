@@ -1,0 +1,91 @@
+"""The only reader of the environment: what a server is told before it starts."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, field_validator
+
+from runyard.protocol.problems import problems
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PREFIX = "RUNYARD_"
+
+
+class SettingsError(ValueError):
+    """Each line names a setting, what is wrong with it, and what to do."""
+
+
+def _folders(value: Any) -> Any:
+    """A list as in PATH."""
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseModel):
+    """Each field is set by the environment variable RUNYARD_FIELD; sizes may be written as 500MB or 4GiB."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    home: Path = Path("~/.runyard")
+    """The data folder: database, runs, uploaded data sets, models."""
+    database_url: str = ""
+    """sqlite:///FILE or postgresql://...; a file in the data folder unless set."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    """0 takes any free port."""
+    slots: int = Field(default=1, ge=1)
+    """Jobs at once on a machine without GPUs."""
+    max_waiting: int = Field(default=10, ge=1)
+    """Jobs that may wait in the queue."""
+    allowed_paths: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = ()
+    """Folders, beside the data folder's own, from which jobs may name data and models; separated as in PATH."""
+    upload_limit: ByteSize = ByteSize(4 << 30)
+    """The largest data set that may be uploaded."""
+    min_free: ByteSize = ByteSize(1 << 30)
+    """Bytes on the data folder's disk that stay free: nothing is accepted below."""
+    grace_seconds: float = Field(default=30.0, ge=0, le=3600)
+    """Time to leave, for a trainer that was told to stop."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], **options: Any) -> Self:
+        """Options that are None leave the environment's value in place. Raises SettingsError."""
+        given = {
+            name: environment[PREFIX + name.upper()]
+            for name in cls.model_fields
+            if environment.get(PREFIX + name.upper(), "").strip()
+        }
+        given |= {name: value for name, value in options.items() if value is not None}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            found = problems(error.errors(include_url=False))
+            raise SettingsError("\n".join(f"{PREFIX}{(p.field or '').upper()}: {p.message}" for p in found)) from None
+
+    @field_validator("home")
+    @classmethod
+    def absolute(cls, value: Path) -> Path:
+        return _absolute(value)
+
+    @field_validator("allowed_paths")
+    @classmethod
+    def all_absolute(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(_absolute(path) for path in value)
+
+    @field_validator("host")
+    @classmethod
+    def loopback_only(cls, value: str) -> str:
+        if value not in LOOPBACK:
+            raise ValueError(
+                f"{value} is not an address of this machine alone; there is no sign-in, so the server listens on "
+                "127.0.0.1 only. From another machine: ssh -L 8000:127.0.0.1:8000 THIS_MACHINE"
+            )
+        return value
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'runyard.db'}"
