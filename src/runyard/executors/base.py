@@ -75,7 +75,10 @@ class Executor(Protocol):
         """Is it alive? Never raises: what can't be found out is unknown."""
 
     async def read_events(self, handle: Handle, offset: int) -> tuple[list[bytes], int]:
-        """Whole lines of events.jsonl from a byte offset on, some at a time, and the offset behind them."""
+        """Whole lines of events.jsonl from a byte offset on, some at a time, and the offset behind them.
+
+        Offset 0 and no lines for a file that has become shorter: it is to be read from its start again.
+        """
 
     async def stop(self, handle: Handle, how: Stop) -> None:
         """Ask again, or more strongly, as often as wanted; one that has ended is left alone."""

@@ -200,6 +200,8 @@ def _kill(process: dict[str, Any]) -> None:
 
 
 def _read_events(path: Path, offset: int) -> tuple[list[bytes], int]:
+    if path.stat().st_size < offset:
+        return [], 0
     return read_complete_lines(path, offset, EVENTS_AT_ONCE)
 
 

@@ -76,7 +76,7 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
     if after == before:
         return False
     _enter(job, after, cause, at)
-    job.reason, job.message = reason, message
+    job.reason, job.message = (reason, message) if after == State.FAILED else (None, None)
     session.add(
         Move(job_id=job.id, attempt=attempt, at=at, before=before, after=after, cause=cause, actor=actor),
     )

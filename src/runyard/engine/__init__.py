@@ -1,0 +1,1 @@
+"""What makes jobs move: the only floor that touches machines."""

@@ -1,0 +1,43 @@
+"""The engine: three loops that share a context and wake each other."""
+
+import asyncio
+
+from runyard.engine.context import Context
+from runyard.engine.ingest import Ingest
+from runyard.engine.loop import Loop
+from runyard.engine.scheduler import Scheduler
+from runyard.engine.supervisor import Supervisor
+
+QUEUE_SECONDS = 5.0
+
+
+class Engine:
+    """Moves jobs while it runs. Trainers do not notice when it ends; the next one takes them up again."""
+
+    def __init__(self, context: Context) -> None:
+        self.ingest = Ingest(context)
+        self.supervisor = Supervisor(context, self.ingest, self._listen, self._fill)
+        self.scheduler = Scheduler(context, self._attend)
+        self._listening = Loop("ingest", self.ingest.tick, self.ingest.pause)
+        self._attending = Loop("supervisor", self.supervisor.tick, self.supervisor.pause)
+        self._filling = Loop("scheduler", self.scheduler.tick, lambda: QUEUE_SECONDS)
+
+    async def run(self) -> None:
+        """Until cancelled; no error of a tick ends it."""
+        async with asyncio.TaskGroup() as group:
+            for loop in (self._filling, self._attending, self._listening):
+                group.create_task(loop.run())
+
+    def wake(self) -> None:
+        """Something has changed: look at once."""
+        self._fill()
+        self._attend()
+
+    def _fill(self) -> None:
+        self._filling.wake()
+
+    def _attend(self) -> None:
+        self._attending.wake()
+
+    def _listen(self) -> None:
+        self._listening.wake()

@@ -1,0 +1,124 @@
+"""From lines to rows: what trainers report, in their order, rows and offset in one commit."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from runyard.db.database import Session
+from runyard.db.queries import artifacts, attempts, checkpoints, events, jobs, metrics
+from runyard.db.tables import Job
+from runyard.domain import history
+from runyard.domain.lifecycle import Cause, State
+from runyard.engine.context import Context
+from runyard.engine.loop import Backoff
+from runyard.executors.base import Handle
+from runyard.protocol.events import ArtifactEvent, CheckpointEvent, CheckpointRemovedEvent, Snapshot
+
+POLL_SECONDS = 0.02
+
+
+@dataclass
+class Source:
+    """An attempt that is read from, and how far."""
+
+    attempt_id: str
+    job_id: str
+    number: int
+    handle: Handle
+    offset: int
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Ingest:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._sources: dict[str, Source] = {}
+
+    def watch(self, source: Source) -> Source:
+        """Read from an attempt from now on; the one that is watched if it was already."""
+        return self._sources.setdefault(source.attempt_id, source)
+
+    def keep_only(self, attempt_ids: Collection[str]) -> None:
+        for attempt_id in self._sources.keys() - attempt_ids:
+            del self._sources[attempt_id]
+
+    def pause(self) -> float | None:
+        return POLL_SECONDS if self._sources else None
+
+    async def tick(self) -> bool:
+        """One batch from each, so that a talkative trainer does not keep others waiting."""
+        busy = False
+        for source in list(self._sources.values()):
+            if not source.backoff.is_due():
+                continue
+            try:
+                busy |= await self._take(source)
+                source.backoff.worked()
+            except Exception:  # noqa: BLE001 - logged there; the lines stay in the file and are read again
+                source.backoff.failed(f"reading the events of job {source.job_id}")
+        return busy
+
+    async def drain(self, source: Source) -> None:
+        """Read all that is there; to be called when nobody writes any more."""
+        while await self._take(source):
+            pass
+
+    async def _take(self, source: Source) -> bool:
+        """False if there was nothing new."""
+        start = source.offset
+        lines, end = await self._context.executor.read_events(source.handle, start)
+        if end == start:
+            return False
+        async with self._context.database.write() as session:
+            attempt = await attempts.held(session, source.attempt_id, self._context.token)
+            job = await jobs.get(session, source.job_id)
+            if attempt is None or job is None:
+                self._sources.pop(source.attempt_id, None)  # somebody else reads it now
+                return False
+            if job.events_offset == start:
+                await self._write(session, job, source, lines)
+                job.events_offset = end
+            read_to = job.events_offset
+        source.offset = read_to
+        self._context.notify()
+        return True
+
+    async def _write(self, session: Session, job: Job, source: Source, lines: list[bytes]) -> None:
+        now = self._context.clock()
+        news = history.read(lines, Snapshot.model_validate(job.snapshot or {}))
+        if news.feed and job.state == State.STARTING:
+            await jobs.apply_move(session, job, Cause.STARTED, "trainer", now, attempt=source.number)
+        await events.append_all(session, [{"job_id": job.id, **entry} for entry in news.feed])
+        if news.skipped:
+            await events.append(session, job.id, now, "message", _warning(source.number, news.skipped))
+        if news.forget_after is not None:
+            await metrics.forget_after(session, job.id, news.forget_after)
+        await metrics.record(session, job.id, news.points)
+        for event, fields in news.kept:
+            await self._keep(session, job.id, event, fields)
+        job.snapshot = json.loads(news.snapshot.model_dump_json())
+        job.updated_at = now
+
+    async def _keep(self, session: Session, job_id: str, event: history.Kept, fields: dict[str, Any]) -> None:
+        match event:
+            case CheckpointEvent():
+                values = {name: fields[name] for name in ("attempt", "path", "size_bytes", "metrics", "best")}
+                await checkpoints.record(session, job_id, event.step, values | {"created_at": event.at})
+            case CheckpointRemovedEvent():
+                await checkpoints.mark_removed(session, job_id, event.step, event.at)
+            case ArtifactEvent():
+                values = {
+                    "kind": event.kind,
+                    "size_bytes": event.size_bytes,
+                    "hash_sha256": event.sha256,
+                    "details": fields["metadata"],
+                    "created_at": event.at,
+                }
+                await artifacts.record(session, job_id, fields["path"], self._context.new_id(), values)
+
+
+def _warning(attempt: int, skipped: list[str]) -> dict[str, Any]:
+    count = "1 line" if len(skipped) == 1 else f"{len(skipped)} lines"
+    text = f"skipped {count} of events.jsonl that can't be read; the first: {skipped[0]}"
+    return {"attempt": attempt, "level": "warning", "text": text, "data": {"skipped": len(skipped)}}

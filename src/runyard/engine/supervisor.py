@@ -1,0 +1,232 @@
+"""Sees attempts through: launches them, looks after them, stops them as wished, finishes them."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from runyard.db.queries import attempts, events, jobs
+from runyard.db.tables import Attempt, Job
+from runyard.domain.lifecycle import Cause, State
+from runyard.domain.outcomes import Ending, Verdict, judge
+from runyard.engine.context import LEASE_SECONDS, Context
+from runyard.engine.ingest import Ingest, Source
+from runyard.engine.loop import Backoff
+from runyard.executors.base import Launch, LaunchError, Liveness, Look, Stop
+from runyard.protocol.rundir import RunDir, write_atomically
+
+log = logging.getLogger(__name__)
+
+ACTIVE_SECONDS, IDLE_SECONDS = 0.1, 5.0
+MARGIN_SECONDS = 5.0  # the wrapper keeps the time; we step in when it does not
+WISHES: dict[str, Stop] = {State.PAUSING: "save", State.CANCELLING: "discard"}
+STRENGTH = {None: 0, "save": 1, "discard": 2, "kill": 3}
+TAIL_BYTES = 1 << 14
+LONGEST_LINE = 500
+
+
+class Supervisor:
+    def __init__(
+        self, context: Context, ingest: Ingest, launched: Callable[[], None], ended: Callable[[], None]
+    ) -> None:
+        """`launched` is called when there is a trainer to listen to, `ended` when there is room for the next."""
+        self._context, self._ingest = context, ingest
+        self._launched, self._ended = launched, ended
+        self._backoffs: dict[str, Backoff] = {}
+        self._deadlines: dict[str, float] = {}
+        self._unknown: set[str] = set()
+
+    def pause(self) -> float:
+        return ACTIVE_SECONDS if self._backoffs else IDLE_SECONDS
+
+    async def tick(self) -> bool:
+        mine = await self._claim()
+        self._forget_all_but({attempt.id for attempt, _ in mine})
+        await asyncio.gather(*(self._try_to_attend(attempt, job) for attempt, job in mine))
+        return False
+
+    async def _claim(self) -> list[tuple[Attempt, Job]]:
+        """Attempts that are ours, new and renewed leases included."""
+        context, now = self._context, self._context.clock()
+        async with context.database.read() as session:
+            if not await attempts.to_claim(session, context.lease(), now, now + LEASE_SECONDS / 2):
+                return await attempts.under_way(session, context.token)
+        async with context.database.write() as session:
+            ids = await attempts.to_claim(session, context.lease(), now, now + LEASE_SECONDS / 2)
+            await attempts.claim(session, ids, context.lease())
+            return await attempts.under_way(session, context.token)
+
+    async def _try_to_attend(self, attempt: Attempt, job: Job) -> None:
+        backoff = self._backoffs.setdefault(attempt.id, Backoff())
+        if not backoff.is_due():
+            return
+        try:
+            await self._attend(attempt, job)
+            backoff.worked()
+        except Exception:  # noqa: BLE001 - logged there; the other attempts must not suffer
+            backoff.failed(f"looking after attempt {attempt.number} of job {job.id}")
+
+    async def _attend(self, attempt: Attempt, job: Job) -> None:
+        if attempt.handle is None:
+            await self._launch(attempt, job)
+            return
+        self._ingest.watch(_source(attempt, job))
+        look = await self._context.executor.look(attempt.handle)
+        match look.liveness:
+            case Liveness.ALIVE:
+                self._unknown.discard(attempt.id)
+                await self._obey(attempt, job)
+            case Liveness.DEAD:
+                await self._see_off(attempt, job, look)
+            case Liveness.UNKNOWN:
+                await self._say_unknown(attempt, look.detail)
+
+    async def _launch(self, attempt: Attempt, job: Job) -> None:
+        """Start the trainer, unless it turns out that it was started before somebody could write it down."""
+        launch = self._order(attempt, job)
+        handle = await self._context.executor.find(launch)
+        if handle is None and job.state in WISHES:
+            await self._finish(attempt, job, Look(Liveness.DEAD), Verdict(Cause.STOPPED))
+            return
+        if handle is None:
+            try:
+                await asyncio.to_thread(_write_spec, launch.run_dir, job)
+                handle = await self._context.executor.launch(launch)
+            except (LaunchError, OSError) as error:
+                verdict = Verdict(Cause.FAILED, "not_started", str(error))
+                await self._finish(attempt, job, Look(Liveness.DEAD), verdict)
+                return
+        if await self._save(attempt, handle=handle, started_at=self._context.clock()):
+            self._ingest.watch(_source(attempt, job))
+            self._launched()
+
+    def _order(self, attempt: Attempt, job: Job) -> Launch:
+        rundir = RunDir(self._context.runs / job.id)
+        return Launch(
+            job_id=job.id,
+            attempt=attempt.number,
+            run_dir=rundir.root,
+            argv=self._context.argv(rundir, attempt.number),
+            nonce=attempt.id,
+            gpus=attempt.gpus,
+            grace_seconds=self._context.grace_seconds,
+            save_seconds=self._context.save_seconds,
+        )
+
+    async def _say_unknown(self, attempt: Attempt, detail: str) -> None:
+        """Unknown frees nothing and ends nothing, but it is said, once."""
+        if attempt.id in self._unknown:
+            return
+        text = f"can't find out whether the trainer is alive: {detail}"
+        data = {"attempt": attempt.number, "level": "warning", "text": text, "data": {}}
+        async with self._context.database.write() as session:
+            await events.append(session, attempt.job_id, self._context.clock(), "message", data)
+        self._unknown.add(attempt.id)
+        self._context.notify()
+
+    async def _obey(self, attempt: Attempt, job: Job) -> None:
+        """Pass on the wish to stop, once for each strength; kill when the time for it has run out."""
+        wish = WISHES.get(job.state)
+        now = asyncio.get_running_loop().time()
+        if wish and STRENGTH[wish] > STRENGTH[attempt.stop_sent]:
+            await self._stop(attempt, wish)
+        elif attempt.stop_sent and now > self._deadlines.setdefault(attempt.id, now + self._allowance(attempt)):
+            log.warning("attempt %s of job %s does not stop and is killed", attempt.number, job.id)
+            await self._stop(attempt, "kill")
+
+    async def _stop(self, attempt: Attempt, how: Stop) -> None:
+        assert attempt.handle is not None, "only what was launched is stopped"
+        await self._context.executor.stop(attempt.handle, how)
+        await self._save(attempt, stop_sent=how)
+        self._deadlines[attempt.id] = asyncio.get_running_loop().time() + self._allowance(attempt)
+
+    def _allowance(self, attempt: Attempt) -> float:
+        seconds = {"save": self._context.save_seconds, "discard": self._context.grace_seconds}
+        return seconds.get(attempt.stop_sent or "", 0) + MARGIN_SECONDS
+
+    async def _see_off(self, attempt: Attempt, job: Job, look: Look) -> None:
+        """Its process is gone: end what is left of it, read its last words, and judge."""
+        assert attempt.handle is not None, "only what was launched is looked at"
+        if look.exit is None:
+            await self._context.executor.stop(attempt.handle, "kill")
+        await self._ingest.drain(self._ingest.watch(_source(attempt, job)))
+        async with self._context.database.read() as session:
+            said = await events.last_word(session, job.id, attempt.number)
+        ending = Ending(
+            said=said,
+            code=look.exit.code if look.exit else None,
+            signal=look.exit.signal if look.exit else None,
+            detail=look.detail,
+            stop_asked=attempt.stop_sent is not None,
+            last_line=await self._last_line(attempt),
+        )
+        await self._finish(attempt, job, look, judge(ending))
+
+    async def _last_line(self, attempt: Attempt) -> str:
+        """What the trainer wrote last on its error stream."""
+        assert attempt.handle is not None, "only what was launched has an error stream"
+        root = self._context.runs / attempt.job_id
+        path = RunDir(root).attempt(attempt.number) / "stderr.log"
+        try:
+            found = await self._context.executor.fetch(attempt.handle, str(path.relative_to(root)))
+            return await asyncio.to_thread(_tail, found)
+        except OSError:
+            return ""
+
+    async def _finish(self, attempt: Attempt, job: Job, look: Look, verdict: Verdict) -> None:
+        now = self._context.clock()
+        async with self._context.database.write() as session:
+            held = await attempts.held(session, attempt.id, self._context.token)
+            current = await jobs.get(session, job.id)
+            if held is None or current is None:
+                return
+            held.ended_at = look.exit.ended_at if look.exit else now
+            held.exit_code = look.exit.code if look.exit else None
+            held.exit_signal = look.exit.signal if look.exit else None
+            held.reason, held.message = verdict.reason, verdict.message
+            await jobs.apply_move(
+                session,
+                current,
+                verdict.cause,
+                "supervisor",
+                now,
+                attempt=held.number,
+                reason=verdict.reason,
+                message=verdict.message,
+            )
+        self._ended()
+        self._context.notify()
+
+    async def _save(self, attempt: Attempt, **values: object) -> bool:
+        """Write columns of an attempt, in the database and in hand; False if it is no longer ours."""
+        async with self._context.database.write() as session:
+            saved = await attempts.save(session, attempt.id, self._context.token, **values)
+        for name, value in values.items():
+            setattr(attempt, name, value)
+        return saved
+
+    def _forget_all_but(self, ids: set[str]) -> None:
+        self._ingest.keep_only(ids)
+        self._unknown &= ids
+        for memory in (self._backoffs, self._deadlines):
+            for attempt_id in memory.keys() - ids:
+                del memory[attempt_id]
+
+
+def _source(attempt: Attempt, job: Job) -> Source:
+    assert attempt.handle is not None, "only what was launched can be read from"
+    return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset)
+
+
+def _write_spec(root: Path, job: Job) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    write_atomically(RunDir(root).spec, json.dumps(job.resolved_spec, indent=2))
+
+
+def _tail(path: Path) -> str:
+    """The last line of a file that says something."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        lines = file.read().decode(errors="replace").replace("\0", "").splitlines()
+    return next((line.strip()[:LONGEST_LINE] for line in reversed(lines) if line.strip()), "")
