@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from runyard.data.errors import RowError, refuse
 
@@ -26,13 +26,18 @@ class TextLines:
         self._file = path.open("rb")
         self.number = 0
 
-    def __iter__(self) -> "TextLines":
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> str:
         raw = self._file.readline(MAX_ROW_BYTES + 1)
         if not raw:
-            self._file.close()
             raise StopIteration
         self.number += 1
         if len(raw) > MAX_ROW_BYTES:
@@ -55,16 +60,15 @@ class TextLines:
 
 def read_json_lines(path: Path) -> Iterator[RawRow]:
     """Every line that is not blank; raises nothing for bad ones, but yields what is wrong with them."""
-    lines = TextLines(path)
-    while True:
-        try:
-            line = next(lines)
-            if line.strip():
-                yield RawRow(lines.number, _parse_object(line))
-        except StopIteration:
-            return
-        except RowError as error:
-            yield RawRow(lines.number, error)
+    with TextLines(path) as lines:
+        while True:
+            try:
+                if line := next(lines).rstrip():  # a line break would make the column in an error 1
+                    yield RawRow(lines.number, _parse_object(line))
+            except StopIteration:
+                return
+            except RowError as error:
+                yield RawRow(lines.number, error)
 
 
 def _parse_object(line: str) -> dict[str, Any]:
@@ -86,20 +90,20 @@ def read_csv(path: Path, separators: str = ",;\t") -> Iterator[RawRow]:
     """
     csv.field_size_limit(MAX_ROW_BYTES)  # the default of 128 KiB is short for training text
     header = _csv_header(path, separators)
-    lines = TextLines(path)
-    reader = csv.reader(lines, delimiter=header.separator, strict=True)
-    next(reader)
-    while True:
-        start = lines.number + 1
-        try:
-            if values := next(reader):
-                yield RawRow(start, _csv_row(header.names, values))
-        except StopIteration:
-            return
-        except RowError as error:
-            yield RawRow(start, error)
-        except csv.Error as error:
-            yield RawRow(start, RowError(f"is not valid CSV: {error}; is a quote open?"))
+    with TextLines(path) as lines:
+        reader = csv.reader(lines, delimiter=header.separator, strict=True)
+        next(reader)
+        while True:
+            start = lines.number + 1
+            try:
+                if values := next(reader):
+                    yield RawRow(start, _csv_row(header.names, values))
+            except StopIteration:
+                return
+            except RowError as error:
+                yield RawRow(start, error)
+            except csv.Error as error:
+                yield RawRow(start, RowError(f"is not valid CSV: {error}; is a quote open?"))
 
 
 class _Header(NamedTuple):
@@ -108,9 +112,9 @@ class _Header(NamedTuple):
 
 
 def _csv_header(path: Path, separators: str) -> _Header:
-    lines = TextLines(path)
     try:
-        first = next(lines)
+        with TextLines(path) as lines:
+            first = next(lines)
         separator = max(separators, key=first.count)
         names = [name.strip() for name in next(csv.reader([first], delimiter=separator, strict=True))]
     except StopIteration:
