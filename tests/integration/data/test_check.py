@@ -73,7 +73,7 @@ def test_file_that_can_not_be_used(write: Write, name: str, content: str | bytes
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ('{"prompt": "Hi", "completion": ', "2: is not valid JSON: Expecting value at column 32"),
+        ('{"prompt": "Hi", "completion": ', "2: is not valid JSON: Expecting value at column 31"),
         ("not json", "2: is not valid JSON"),
         ("[1, 2]", "2: must be a JSON object, {...}, but is a list"),
         ("null", "2: must be a JSON object, {...}, but is null"),
