@@ -29,7 +29,7 @@ def _absolute(path: Path) -> Path:
 class Settings(BaseModel):
     """Each field is set by the environment variable RUNYARD_FIELD; sizes may be written as 500MB or 4GiB."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
     home: Path = Path("~/.runyard")
     """The data folder: database, runs, uploaded data sets, models."""

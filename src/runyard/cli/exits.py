@@ -40,6 +40,8 @@ def report(error: Exception) -> Code | None:
             code = STATUS_CODES.get(status, Code.JOB_FAILED)
         case errors.ClientError():
             code = Code.BAD_INPUT
+        case BrokenPipeError():
+            return None  # whoever read our output has enough: Typer leaves without a word
         case OSError():
             say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
             return Code.BAD_INPUT

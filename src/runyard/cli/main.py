@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from runyard.cli import datasets, exits, files, jobs, records, submit, train, yard
+from runyard.cli.serve import serve
 
 
 class Commands(TyperGroup):
@@ -45,6 +46,7 @@ def runyard(
     """A self-hosted training server: one queue, one API, every training job run to the end."""
 
 
+app.command()(serve)
 app.command()(submit.submit)
 jobs.app.command()(records.metrics)
 jobs.app.command()(records.events)
@@ -57,3 +59,7 @@ app.command()(files.validate)
 app.command()(files.preview)
 app.command()(files.schema)
 app.command()(yard.system)
+
+
+if __name__ == "__main__":
+    app(prog_name="runyard")

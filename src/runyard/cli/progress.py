@@ -34,11 +34,11 @@ def view(every: int | None = None) -> Iterator[View]:
 
 @dataclass
 class Figures:
-    """The newest numbers of a run."""
+    """The newest numbers of a run. Steps and totals are kept for each phase: training goes on after an evaluation."""
 
     phase: str = ""
-    step: int = 0
-    total: int | None = None
+    steps: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int | None] = field(default_factory=dict)
     eta: float | None = None
     values: dict[str, float | None] = field(default_factory=dict)
 
@@ -46,17 +46,32 @@ class Figures:
         data = event.data
         match event.type:
             case "phase":
-                self.phase, self.step, self.total, self.eta = data["phase"], 0, None, None
+                self.phase = data["phase"]
             case "progress":
-                self.phase, self.step, self.total = data["phase"], data["step"], data.get("total_steps")
-                self.eta = data.get("eta_seconds")
+                self.phase = data["phase"]
+                self.steps[self.phase], self.totals[self.phase] = data["step"], data.get("total_steps")
+                if self.phase == "training":
+                    self.eta = data.get("eta_seconds")
             case "metric" if data.get("split", "train") == "train":
-                self.step = data["step"]
+                self.steps["training"] = data["step"]
                 self.values |= data["values"]
             case "metric":
                 self.values["eval_loss"] = _eval_loss(data)
             case "resumed":
-                self.step = data["step"]
+                self.steps["training"] = data["step"]
+
+    @property
+    def counted(self) -> str:
+        """The phase whose steps are worth showing: an evaluation within training counts none."""
+        return self.phase if self.phase in self.steps else "training"
+
+    @property
+    def step(self) -> int:
+        return self.steps.get(self.counted, 0)
+
+    @property
+    def total(self) -> int | None:
+        return self.totals.get(self.counted)
 
     @property
     def place(self) -> str:
@@ -76,7 +91,7 @@ class Figures:
             yield f"lr {values['learning_rate']:.3g}"
         if values.get("tokens_per_second") is not None:
             yield f"{values['tokens_per_second']:.0f} tokens/s"
-        if self.eta is not None and self.phase == "training":
+        if self.eta is not None and self.counted == "training":
             yield f"{output.duration(self.eta)} left"
 
 
@@ -108,30 +123,34 @@ class PlainView:
         self.figures = Figures()
         self._every = every
         self._write = write or (lambda line: print(line, flush=True))
-        self._printed = 0
+        self._seen: set[str] = set()
+        self._printed: dict[str, int] = {}
 
     def show(self, event: "EventRead") -> None:
-        before = self.figures.phase
-        self.figures.take(event)
-        if self.figures.phase != before:
-            self._write(self.figures.phase)
-            self._printed = self.figures.step
+        figures = self.figures
+        figures.take(event)
+        if event.type == "state":
+            self._seen.clear()
+        if event.type == "phase" and figures.phase not in self._seen:
+            self._seen.add(figures.phase)
+            self._write(figures.phase)
         for _, sentence in sentences(event):
             self._write(sentence)
         if event.type == "resumed":
-            self._printed = self.figures.step
+            self._printed["training"] = figures.step
         if self._due(event):
-            self._printed = self.figures.step
-            what = "step" if self.figures.phase == "training" else self.figures.phase
-            self._write(f"{what} {self.figures.place}  {self.figures.line()}".rstrip())
+            self._printed[figures.counted] = figures.step
+            what = "step" if figures.counted == "training" else figures.phase
+            self._write(f"{what} {figures.place}  {figures.line()}".rstrip())
 
     def _due(self, event: "EventRead") -> bool:
         figures = self.figures
-        training = figures.phase == "training"
+        training = figures.counted == "training"
         if event.type != ("metric" if training else "progress") or event.data.get("split") == "eval":
             return False
         every = (self._every if training else None) or max(1, (figures.total or 0) // LINES_A_RUN)
-        return figures.step >= self._printed + every or (figures.step == figures.total != self._printed)
+        printed = self._printed.get(figures.counted, 0)
+        return figures.step >= printed + every or (figures.step == figures.total != printed)
 
 
 class LiveView:

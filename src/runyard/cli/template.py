@@ -39,7 +39,7 @@ def as_yaml(value: Any, indent: str = "") -> str:
 def _heading(spec: type[BaseModel]) -> Iterator[str]:
     yield f"# {(spec.__doc__ or '').strip()}"
     yield "# Remove a # to change a default; null is chosen from machine and data, and the choice is printed."
-    yield "# Next: runyard validate, runyard preview, then runyard train or runyard submit."
+    yield "# Then runyard validate and runyard preview check it; runyard train or runyard submit runs it."
 
 
 def _section(spec: type[BaseModel], path: tuple[str, ...], values: Mapping[tuple[str, ...], str]) -> Iterator[str]:

@@ -30,7 +30,7 @@ class JobFileError(ClientError):
         self.problems = tuple(problems)
 
 
-class NoServerError(ClientError):
+class NoServerError(ClientError, ConnectionError):
     def __init__(self, url: str, cause: str) -> None:
         super().__init__(
             f"no server answers at {url} ({cause})",
