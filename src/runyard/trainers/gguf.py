@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,10 +74,12 @@ def _folder(file: Path, cache: Path) -> Path:
 def _made_whole(folder: Path) -> Iterator[Path]:
     """A folder that appears under its name only when everything in it is written; the first of two writers wins."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
     try:
         yield unfinished
-        with contextlib.suppress(FileExistsError, OSError):
+        with contextlib.suppress(OSError):
             os.rename(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,14 @@ from runyard.protocol.emitter import Emitter
 from runyard.protocol.events import ArtifactKind
 from runyard.protocol.rundir import RunDir, write_atomically
 
-Entry = dict[str, Any]
-
 
 def add(rundir: RunDir, emitter: Emitter, folder: Path, kind: ArtifactKind, about: dict[str, Any]) -> None:
     """Hash every file of a folder, put it in `manifest.json` beside what is there, and report it."""
     entries = [_entry(rundir.root, path) for path in sorted(folder.rglob("*")) if path.is_file()]
     prefix = f"{folder.relative_to(rundir.root)}/"
-    kept = [entry for entry in _files(rundir) if not entry["path"].startswith(prefix)]
-    write_atomically(rundir.manifest, json.dumps({**about, "files": kept + entries}, indent=2) + "\n")
+    before = _read(rundir)
+    kept = [entry for entry in before.get("files", []) if not entry["path"].startswith(prefix)]
+    write_atomically(rundir.manifest, json.dumps({**before, **about, "files": kept + entries}, indent=2) + "\n")
     for entry in entries:
         emitter.artifact(entry["path"], kind, entry["size_bytes"], entry["sha256"])
 
@@ -29,15 +27,15 @@ def report(rundir: RunDir, emitter: Emitter) -> None:
     emitter.artifact(entry["path"], "report", entry["size_bytes"], entry["sha256"])
 
 
-def _files(rundir: RunDir) -> Sequence[Entry]:
+def _read(rundir: RunDir) -> dict[str, Any]:
     try:
-        files: list[Entry] = json.loads(rundir.manifest.read_bytes())["files"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return []
-    return files
+        content: dict[str, Any] = json.loads(rundir.manifest.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content
 
 
-def _entry(root: Path, path: Path) -> Entry:
+def _entry(root: Path, path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": str(path.relative_to(root)), "size_bytes": path.stat().st_size, "sha256": digest}

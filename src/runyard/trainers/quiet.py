@@ -1,5 +1,6 @@
 """Libraries that keep quiet: no bars, no advice, no calls home."""
 
+import logging
 import os
 import warnings
 
@@ -15,6 +16,7 @@ def environment(*, offline: bool) -> None:
 
 
 def libraries() -> None:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import datasets
     import transformers
 

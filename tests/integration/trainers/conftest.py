@@ -19,26 +19,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<|end|>", "<|pad|>", "<|user|>", "<|assistant|>", "<|system|>"]
-WORDS = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "apple",
-    "pear",
-    "plum",
-    "grape",
-    "lemon",
-    "red",
-    "green",
-    "blue",
-]
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "apple", "pear", "plum"]
 
 # Before any test imports a training library; more threads only slow a tiny model down.
 quiet.environment(offline=True)
@@ -126,7 +107,7 @@ def make_run(tmp_path: Path, model: Path, sft_data: Path, dpo_data: Path) -> Mak
         for section, values in sections.items():
             spec[section] = {**spec.get(section, {}), **values} if isinstance(values, dict) else values
         root = tmp_path / name
-        root.mkdir()
+        root.mkdir(parents=True)
         (root / "spec.json").write_text(json.dumps(spec))
         return RunDir(root)
 
