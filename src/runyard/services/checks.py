@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runyard.data.check import CheckReport
+from runyard.data.report import CheckReport
 from runyard.domain.errors import InvalidError
 from runyard.protocol.problems import Problem
 

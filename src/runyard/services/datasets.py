@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from runyard.data.check import CheckReport
 from runyard.data.errors import DataError
+from runyard.data.report import CheckReport
 from runyard.db.database import Session
 from runyard.db.queries import datasets as queries
 from runyard.db.tables import DataSet
@@ -16,6 +16,11 @@ from runyard.services.sources import Data, Resolved, Spec
 from runyard.services.uploads import Incoming
 
 SHOWN_JOBS = 5
+
+
+async def known(session: Session, incoming: Incoming) -> DataSet | None:
+    """The data set of an earlier upload with the same content and name."""
+    return await queries.twin(session, incoming.sha256, incoming.name)
 
 
 async def inspect(incoming: Incoming) -> CheckReport:
@@ -30,8 +35,8 @@ async def keep(
     session: Session, incoming: Incoming, report: CheckReport, context: Context, dataset_id: str, at: float
 ) -> tuple[DataSet, bool]:
     """A data set of an upload; False with the one that is there when content and name are the same."""
-    if known := await queries.twin(session, incoming.sha256, incoming.name):
-        return known, False
+    if twin := await known(session, incoming):
+        return twin, False
     folder = context.datasets / dataset_id
     dataset = DataSet(
         id=dataset_id,

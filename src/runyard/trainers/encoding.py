@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-from runyard.data.check import CheckReport, Findings, Scan, check
+from runyard.data.check import Findings, Scan, check
 from runyard.data.errors import DataError, RowError
+from runyard.data.report import CheckReport
 from runyard.data.rows import Row
 from runyard.data.sources import Source
 from runyard.protocol.problems import Problem

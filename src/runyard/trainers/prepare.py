@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runyard.data import sources
-from runyard.data.check import CheckReport, content_hash
+from runyard.data.check import content_hash
 from runyard.data.errors import refuse
+from runyard.data.report import CheckReport
 from runyard.trainers import chat, encoding, prepared, tally
 from runyard.trainers.encoding import CheckedSet, Pass, Progress, Spec
 from runyard.trainers.prepared import DataReport, Prepared, Table
@@ -93,13 +94,16 @@ class _Making:
             raise refuse(data.source.name, f"nothing to learn: all rows are {table.tally.why_untrained(length)}")
 
     def _report(self, dropped: int, rows: Tally, eval_rows: Tally, fingerprint: str) -> DataReport:
-        warnings = [*self._warnings, *tally.warnings(rows, self._tokenizer, self._spec.training.max_length)]
+        duplicates = self._train.report.duplicates
+        counts = [f"{dropped} bad rows are left out"] if dropped else []
+        counts += [f"{duplicates} rows say the same as an earlier one"] if duplicates else []
+        warnings = [*self._warnings, *counts, *tally.warnings(rows, self._tokenizer, self._spec.training.max_length)]
         return DataReport(
             rows=rows.rows,
             dropped=dropped,
             truncated=rows.truncated,
             untrained=rows.untrained,
-            duplicates=self._train.report.duplicates,
+            duplicates=duplicates,
             tokens=rows.tokens,
             trained_tokens=rows.trained_tokens,
             lengths=tuple(rows.lengths),

@@ -82,6 +82,7 @@ def test_sft_set_is_counted(file: Path, tokenizer: Any, cache: Path) -> None:
     assert (report.end_of_turn_trained, report.shape, report.eval_rows) == (True, "messages", 0)
     assert told[-1] == (4, 4)
     assert [warning.split(":")[0] for warning in report.warnings] == [
+        "1 rows say the same as an earlier one",
         "2 of 4 rows are longer than training.max_length (120 tokens)",
         "1 rows are left out",
     ]
