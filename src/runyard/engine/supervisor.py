@@ -80,12 +80,16 @@ class Supervisor:
             case Liveness.DEAD:
                 await self._see_off(attempt, job, look)
             case Liveness.UNKNOWN:
-                await self._say_unknown(attempt, look.detail)
+                await self._say_unknown(attempt, f"can't find out whether the trainer is alive: {look.detail}")
 
     async def _launch(self, attempt: Attempt, job: Job) -> None:
         """Start the trainer, unless it turns out that it was started before somebody could write it down."""
         launch = self._order(attempt, job)
-        handle = await self._context.executor.find(launch)
+        try:
+            handle = await self._context.executor.find(launch)
+        except OSError as error:
+            await self._say_unknown(attempt, f"can't find out whether the trainer was started: {error}")
+            return
         if handle is None and job.state in WISHES:
             await self._finish(attempt, job, Look(Liveness.DEAD), Verdict(Cause.STOPPED))
             return
@@ -114,11 +118,10 @@ class Supervisor:
             save_seconds=self._context.save_seconds,
         )
 
-    async def _say_unknown(self, attempt: Attempt, detail: str) -> None:
+    async def _say_unknown(self, attempt: Attempt, text: str) -> None:
         """Unknown frees nothing and ends nothing, but it is said, once."""
         if attempt.id in self._unknown:
             return
-        text = f"can't find out whether the trainer is alive: {detail}"
         data = {"attempt": attempt.number, "level": "warning", "text": text, "data": {}}
         async with self._context.database.write() as session:
             await events.append(session, attempt.job_id, self._context.clock(), "message", data)

@@ -69,7 +69,10 @@ class Executor(Protocol):
         """Start a trainer, unless it was started already: a nonce never has two. Raises LaunchError."""
 
     async def find(self, launch: Launch) -> Handle | None:
-        """The handle of a launch that has happened, though nobody may have written it down."""
+        """The handle of a launch that has happened, though nobody may have written it down.
+
+        Raises OSError when that can't be found out.
+        """
 
     async def look(self, handle: Handle) -> Look:
         """Is it alive? Never raises: what can't be found out is unknown."""

@@ -241,7 +241,7 @@ def _is_locked(folder: Path) -> bool:
     try:
         with (folder / "lock").open("a") as lock:
             return not _take(lock.fileno())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

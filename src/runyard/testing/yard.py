@@ -1,0 +1,156 @@
+"""A yard to test in: a real database, real processes, and small trainers written as a few lines of code in the spec."""
+
+import asyncio
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from runyard.db.database import Database
+from runyard.db.queries import attempts, checkpoints, events, jobs, metrics, moves
+from runyard.db.tables import Attempt, FeedEvent, Job
+from runyard.domain.lifecycle import FINAL, Cause
+from runyard.domain.placement import Machine
+from runyard.engine.context import Context
+from runyard.engine.engine import Engine
+from runyard.executors.local import LocalExecutor
+from runyard.protocol.rundir import RunDir
+
+SECONDS = 30.0
+
+TRAINER = """
+import json, os, signal, sys, time
+os.chdir(sys.argv[1])
+attempt = int(sys.argv[2])
+open("starts", "a").write("x")
+file = open("events.jsonl", "ab", buffering=0)
+number = sum(1 for _ in open("events.jsonl", "rb"))
+
+def say(type, **fields):
+    global number
+    number += 1
+    event = {"n": number, "at": time.time(), "attempt": attempt, "type": type, **fields}
+    file.write(json.dumps(event).encode() + b"\\n")
+
+def metric(step, **values):
+    say("metric", step=step, values=values)
+
+def until(name):
+    while not os.path.exists(name):
+        time.sleep(0.005)
+
+def leave(*_):
+    say("finished", outcome="stopped")
+    sys.exit(75)
+
+exec(json.load(open("spec.json"))["code"])
+"""
+OBEDIENT = "signal.signal(signal.SIGTERM, leave)\nsay('phase', phase='training')\n"
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay('phase', phase='training')\n"
+
+
+def argv(rundir: RunDir, attempt: int) -> list[str]:
+    return [sys.executable, "-S", "-c", TRAINER, str(rundir.root), str(attempt)]
+
+
+def make_context(database: Database, runs: Path, **values: Any) -> Context:
+    defaults: dict[str, Any] = {
+        "executor": LocalExecutor(os.environ),
+        "machine": Machine(),
+        "clock": time.time,
+        "owner": "here",
+        "new_id": lambda: uuid4().hex,
+        "argv": argv,
+        "notify": lambda: None,
+    }
+    return Context(database=database, runs=runs, **defaults | values)
+
+
+class Yard:
+    def __init__(self, database: Database, runs: Path, **values: Any) -> None:
+        self.database = database
+        self.context = make_context(database, runs, **values)
+        self.engine = Engine(self.context)
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._running = asyncio.create_task(self.engine.run())
+
+    async def stop(self) -> None:
+        if self._running:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            self._running = None
+
+    async def restart(self, **values: Any) -> None:
+        """The engine ends and another takes over, as after a restart of the server."""
+        await self.stop()
+        executor = LocalExecutor(os.environ)
+        self.context = replace(self.context, executor=executor, **values)
+        self.engine = Engine(self.context)
+        self.start()
+
+    async def clean(self) -> None:
+        """Nothing that was started stays behind."""
+        await self.stop()
+        async with self.database.read() as session:
+            for attempt, _ in await attempts.under_way(session, self.context.token):
+                if attempt.handle:
+                    await self.context.executor.stop(attempt.handle, "kill")
+
+    def run(self, id_: str) -> Path:
+        return self.context.runs / id_
+
+    async def submit(self, id_: str, code: str = "", **values: Any) -> None:
+        now = time.time()
+        row = {"kind": "sft", "name": id_, "spec": {}, "priority": "normal", "state": "queued", "events_offset": 0}
+        row |= {"attempts": 0, "created_at": now, "queued_at": now, "updated_at": now}
+        async with self.database.write() as session:
+            session.add(Job(id=id_, resolved_spec={"code": code}, **row | values))
+        self.engine.wake()
+
+    async def ask(self, id_: str, cause: Cause) -> None:
+        async with self.database.write() as session:
+            job = await session.get_one(Job, id_)
+            await jobs.apply_move(session, job, cause, "me", time.time())
+        self.engine.wake()
+
+    async def job(self, id_: str) -> Job:
+        async with self.database.read() as session:
+            return await session.get_one(Job, id_)
+
+    async def attempts(self, id_: str) -> list[Attempt]:
+        async with self.database.read() as session:
+            return list(await attempts.of_job(session, id_))
+
+    async def states(self, id_: str) -> list[str]:
+        async with self.database.read() as session:
+            return [move.after for move in await moves.of_job(session, id_)]
+
+    async def feed(self, id_: str, type_: str) -> list[FeedEvent]:
+        async with self.database.read() as session:
+            return [event for event in await events.after(session, 0, id_, 100_000) if event.type == type_]
+
+    async def curve(self, id_: str) -> dict[int, float]:
+        async with self.database.read() as session:
+            return {row.step: row.values["loss"] for row in await metrics.of_job(session, id_)}
+
+    async def checkpoints(self, id_: str) -> list[int]:
+        async with self.database.read() as session:
+            return [row.step for row in await checkpoints.of_job(session, id_)]
+
+    async def reaches(self, id_: str, state: str) -> Job:
+        async with asyncio.timeout(SECONDS):
+            while (job := await self.job(id_)).state != state:
+                assert job.state not in FINAL, f"{job.state}: {job.message}"
+                await asyncio.sleep(0.02)
+        return job
+
+
+async def appears(path: Path) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not await asyncio.to_thread(path.exists):
+            await asyncio.sleep(0.01)
