@@ -1,17 +1,13 @@
 """The application: its routes, its errors, and who may speak to it."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 from fastapi import APIRouter, FastAPI
 
 from runyard import __version__
 from runyard.server import errors
 from runyard.server.api import artifacts, datasets, events, jobs, logs, system
 from runyard.server.deps import Yard
-from runyard.server.guard import LoopbackOnly
+from runyard.server.guard import BodyLimit, LoopbackOnly
 
-MOST_BODY_BYTES = 2_000_000
 TAGS = [
     {"name": "jobs", "description": "Submit, list, show, and ask a job to move."},
     {"name": "live", "description": "All that happens, as pages and as streams with a cursor; the curve."},
@@ -22,7 +18,7 @@ TAGS = [
 ]
 
 
-def build(yard: Yard, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+def build(yard: Yard) -> FastAPI:
     app = FastAPI(
         title="Runyard",
         version=__version__,
@@ -31,11 +27,10 @@ def build(yard: Yard, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[
         openapi_tags=TAGS,
         docs_url=None,  # its pages would load scripts from the web
         redoc_url=None,
-        lifespan=lifespan,
-        max_body_size=MOST_BODY_BYTES,
     )
     app.state.yard = yard
     errors.install(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(LoopbackOnly)
     api = APIRouter(prefix="/api/v1")
     for module in (jobs, logs, events, artifacts, datasets, system):

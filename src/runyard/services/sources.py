@@ -1,5 +1,6 @@
 """What a job may name as data and model: uploads, files of the data folder or of allowed paths, hub names."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def find_model(name: str, context: Context) -> str:
     path = _in_reach(name, context.models, context)
     if path is not None and path.exists():
         return str(path)
-    if HUB_NAME.fullmatch(name) and not name.lower().endswith(MODEL_ENDINGS):
+    if _is_hub_name(name, HUB_NAME, context.models):
         return name
     known = sorted(path.name for path in context.models.glob("[!.]*")) if context.models.is_dir() else []
     raise _RefusedError(
@@ -92,7 +93,7 @@ async def _find_data(session: Session, field: str, name: str, context: Context) 
         if path.suffix.lower() not in DATA_ENDINGS:
             raise _RefusedError(f"{_quoted(name)} must end in {', '.join(DATA_ENDINGS)}")
         return Data(field, str(path))
-    if HUB_DATA.fullmatch(name) and not name.lower().endswith(DATA_ENDINGS):
+    if _is_hub_name(name, HUB_DATA, context.datasets):
         return Data(field, name)
     raise _RefusedError(
         f"{_quoted(name)} is no file that this server may read: upload it with `runyard datasets upload FILE` and name "
@@ -108,6 +109,12 @@ async def _find_upload(session: Session, name: str) -> DataSet:
         raise _RefusedError(f"there is no data set {_quoted(name)}; `runyard datasets list` shows what is there")
     ids = ", ".join(f"{UPLOADED}{upload.id}" for upload in found)
     raise _RefusedError(f"{len(found)} data sets are called {_quoted(name)}: name one by its id ({ids})")
+
+
+def _is_hub_name(name: str, pattern: re.Pattern[str], folder: Path) -> bool:
+    """A file's name is none, nor is that of something here which is out of reach."""
+    is_file = name.lower().endswith((*DATA_ENDINGS, *MODEL_ENDINGS))
+    return bool(pattern.fullmatch(name)) and not is_file and not os.path.lexists(folder / name)
 
 
 def _in_reach(name: str, folder: Path, context: Context) -> Path | None:

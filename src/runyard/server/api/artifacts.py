@@ -40,7 +40,7 @@ async def list_(yard: YardDep, job_id: str) -> list[ArtifactRead]:
 @router.get(
     "/artifacts/{artifact_id}/content",
     operation_id="get_artifact_content",
-    response_class=FileResponse,
+    response_class=Response,
     responses={**FILE, **failing(404)},
 )
 async def content(yard: YardDep, request: Request, artifact_id: str) -> Response:
@@ -57,7 +57,7 @@ async def content(yard: YardDep, request: Request, artifact_id: str) -> Response
 @router.get(
     "/jobs/{job_id}/download/model",
     operation_id="download_model",
-    response_class=ZipResponse,
+    response_class=Response,
     responses={**ZIPPED, **failing(404, 409)},
 )
 async def model(yard: YardDep, job_id: str) -> Response:
@@ -68,7 +68,7 @@ async def model(yard: YardDep, job_id: str) -> Response:
 @router.get(
     "/jobs/{job_id}/download/checkpoints/{step}",
     operation_id="download_checkpoint",
-    response_class=ZipResponse,
+    response_class=Response,
     responses={**ZIPPED, **failing(404, 422)},
 )
 async def checkpoint(yard: YardDep, job_id: str, step: int) -> Response:
@@ -79,7 +79,7 @@ async def checkpoint(yard: YardDep, job_id: str, step: int) -> Response:
 @router.get(
     "/jobs/{job_id}/download/logs",
     operation_id="download_logs",
-    response_class=ZipResponse,
+    response_class=Response,
     responses={**ZIPPED, **failing(404, 409)},
 )
 async def logs(yard: YardDep, job_id: str) -> Response:

@@ -17,8 +17,6 @@ from runyard.services.uploads import Incoming
 
 router = APIRouter(prefix="/datasets", tags=["data sets"])
 
-NO_LIMIT_HERE = 1 << 60
-"""The settings limit an upload, and the disk does."""
 FORM = {
     "requestBody": {
         "required": True,
@@ -47,7 +45,6 @@ FORM = {
     status_code=201,
     operation_id="upload_dataset",
     openapi_extra=FORM,
-    max_body_size=NO_LIMIT_HERE,
     responses={
         200: {"description": "There already, with the same name and content", "model": DataSetRead},
         **failing(413, 422, 507),
@@ -58,9 +55,12 @@ async def upload(yard: YardDep, request: Request, response: Response) -> DataSet
     arriving = yard.context.datasets / f".incoming-{secrets.token_hex(8)}"
     with ExitStack() as stack:
         incoming = await multipart.receive_file(request, lambda name: Incoming(yard.context, arriving, name), stack)
-        report = await datasets.inspect(incoming)
-        async with yard.database.write() as session:
-            dataset, created = await datasets.keep(session, incoming, report, yard.context, new_id(), yard.clock())
+        async with yard.database.read() as session:
+            dataset, created = await datasets.known(session, incoming), False
+        if dataset is None:
+            report = await datasets.inspect(incoming)
+            async with yard.database.write() as session:
+                dataset, created = await datasets.keep(session, incoming, report, yard.context, new_id(), yard.clock())
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/v1/datasets/{dataset.id}"
     return DataSetRead.model_validate(dataset)
