@@ -60,37 +60,39 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def server(backend: str, request: pytest.FixtureRequest) -> str | None:
+def postgres_server(backend: str, request: pytest.FixtureRequest) -> str | None:
     """URI of the PostgreSQL server; it is started only if a test needs it."""
     return request.getfixturevalue("postgres_uri") if backend == "postgresql" else None
 
 
 @pytest.fixture
-def template(backend: str, request: pytest.FixtureRequest) -> Path | str:
+def database_template(backend: str, request: pytest.FixtureRequest) -> Path | str:
     """The migrated database to copy: a file, or a name on the server."""
     found: Path | str = request.getfixturevalue(f"{backend}_template")
     return found
 
 
 @pytest.fixture
-async def empty_database_url(server: str | None, tmp_path: Path) -> AsyncIterator[str]:
+async def empty_database_url(postgres_server: str | None, tmp_path: Path) -> AsyncIterator[str]:
     """A database without any table."""
-    if server is None:
+    if postgres_server is None:
         yield f"sqlite:///{tmp_path / 'runyard.db'}"
     else:
-        async with _postgres_database(server, "template0") as url:
+        async with _postgres_database(postgres_server, "template0") as url:
             yield url
 
 
 @pytest.fixture
-async def database_url(server: str | None, template: Path | str, tmp_path: Path) -> AsyncIterator[str]:
+async def database_url(
+    postgres_server: str | None, database_template: Path | str, tmp_path: Path
+) -> AsyncIterator[str]:
     """A migrated database, for those who open it themselves or in another process."""
-    if server is None:
+    if postgres_server is None:
         path = tmp_path / "runyard.db"
-        shutil.copy(template, path)
+        shutil.copy(database_template, path)
         yield f"sqlite:///{path}"
     else:
-        async with _postgres_database(server, str(template)) as url:
+        async with _postgres_database(postgres_server, str(database_template)) as url:
             yield url
 
 

@@ -15,8 +15,8 @@ class Engine:
     """Moves jobs while it runs. Trainers do not notice when it ends; the next one takes them up again."""
 
     def __init__(self, context: Context) -> None:
-        self.ingest = Ingest(context)
-        self.supervisor = Supervisor(context, self.ingest, self._listen, self._fill)
+        self.ingest = Ingest(context, self._listen)
+        self.supervisor = Supervisor(context, self.ingest, self._fill)
         self.scheduler = Scheduler(context, self._attend)
         self._listening = Loop("ingest", self.ingest.tick, self.ingest.pause)
         self._attending = Loop("supervisor", self.supervisor.tick, self.supervisor.pause)

@@ -1,7 +1,7 @@
 """From lines to rows: what trainers report, in their order, rows and offset in one commit."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,13 +31,17 @@ class Source:
 
 
 class Ingest:
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, watching: Callable[[], None]) -> None:
+        """`watching` is called when there is one more to read from."""
+        self._context, self._watching = context, watching
         self._sources: dict[str, Source] = {}
 
     def watch(self, source: Source) -> Source:
-        """Read from an attempt from now on; the one that is watched if it was already."""
-        return self._sources.setdefault(source.attempt_id, source)
+        """Read from an attempt from now on; what is watched already is returned as it is."""
+        if source.attempt_id not in self._sources:
+            self._sources[source.attempt_id] = source
+            self._watching()
+        return self._sources[source.attempt_id]
 
     def keep_only(self, attempt_ids: Collection[str]) -> None:
         for attempt_id in self._sources.keys() - attempt_ids:

@@ -27,12 +27,9 @@ LONGEST_LINE = 500
 
 
 class Supervisor:
-    def __init__(
-        self, context: Context, ingest: Ingest, launched: Callable[[], None], ended: Callable[[], None]
-    ) -> None:
-        """`launched` is called when there is a trainer to listen to, `ended` when there is room for the next."""
-        self._context, self._ingest = context, ingest
-        self._launched, self._ended = launched, ended
+    def __init__(self, context: Context, ingest: Ingest, ended: Callable[[], None]) -> None:
+        """`ended` is called when there is room for the next."""
+        self._context, self._ingest, self._ended = context, ingest, ended
         self._backoffs: dict[str, Backoff] = {}
         self._deadlines: dict[str, float] = {}
         self._unknown: set[str] = set()
@@ -103,7 +100,6 @@ class Supervisor:
                 return
         if await self._save(attempt, handle=handle, started_at=self._context.clock()):
             self._ingest.watch(_source(attempt, job))
-            self._launched()
 
     def _order(self, attempt: Attempt, job: Job) -> Launch:
         rundir = RunDir(self._context.runs / job.id)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,13 @@ class Yard:
         return job
 
 
-async def appears(path: Path) -> None:
+async def eventually(holds: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not await asyncio.to_thread(path.exists):
+        while True:
+            if await holds():
+                return
             await asyncio.sleep(0.01)
+
+
+async def appears(path: Path) -> None:
+    await eventually(lambda: asyncio.to_thread(path.exists))
