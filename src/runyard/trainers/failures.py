@@ -5,12 +5,8 @@ import errno
 from runyard.data.errors import DataError
 from runyard.protocol.events import FailureReason
 
-DISK_FULL_SIGNS = (
-    "No space left on device",
-    "os error 28",
-    "Disk quota exceeded",
-    "PytorchStreamWriter failed writing",
-)
+DISK_FULL_SIGNS = ("No space left on device", "os error 28", "Disk quota exceeded", "inline_container.cc")
+"""How safetensors and torch say it; torch's file writer (inline_container) has no other reason to fail a write."""
 
 
 class TrainingError(Exception):
@@ -32,6 +28,8 @@ def classify(error: BaseException) -> tuple[FailureReason, str]:
             return "missing_package", f"{error}: install it with pip install 'runyard[llm]'"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return "disk_full", f"no room left on the disk of {error.filename or 'the run folder'}"
+    if type(error).__name__ == "NoMatchingPeftModuleError":
+        return "bad_config", f"adapter.target_modules: {_first_line(error)}"
     if _is_out_of_memory(error):
         return "out_of_memory", f"out of memory: {_first_line(error)}"
     if _is_disk_full(error):

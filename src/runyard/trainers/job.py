@@ -142,7 +142,10 @@ class Job:
         rows = [row[:COMPARED_TOKENS] for row in prepared.train[:COMPARED_ROWS][column]]
         with self.stop.interruptible():
             agreement = merge.merge(self.spec, plan.dtype, self.rundir, tokenizer, rows, self.cache)
-        about: dict[str, Any] = {"max_logit_difference": agreement.max_difference, "same_top_token": agreement.same_top_token}
+        about: dict[str, Any] = {
+            "max_logit_difference": agreement.max_difference,
+            "same_top_token": agreement.same_top_token,
+        }
         manifest.add(self.rundir, self.emitter, self.rundir.merged, "merged_model", {"merge": about})
         self.emitter.message(
             f"merged model checked: logits differ by at most {agreement.max_difference:.2g} over {len(rows)} rows",
