@@ -176,8 +176,7 @@ def _read_exit(folder: Path) -> Look | None:
 
 def _stop(handle: Handle, how: Stop) -> None:
     folder = _folder(handle)
-    if how != "kill":
-        write_atomically(RunDir(Path(handle["run_dir"])).stop_request, how)
+    write_atomically(RunDir(Path(handle["run_dir"])).stop_request, "save" if how == "save" else "discard")
     process = _read_json(folder / "process.json")
     if process is None or process["nonce"] != handle["nonce"]:
         return  # a wrapper that has not come so far will see the request

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runyard.executors import wrapper
-from runyard.executors.base import Executor, ExitRecord, Launch, Liveness, Look
+from runyard.executors.base import Executor, ExitRecord, Launch, Liveness, Look, Stop
 from runyard.protocol.rundir import RunDir
 
 SECONDS = 20.0
@@ -158,10 +158,11 @@ class ExecutorContract:
         assert (await exit_of(executor, handle)).code == 75
         assert (root / "said").read_text() == "save\ndiscard\n"
 
-    async def test_asked_before_it_began_it_leaves(self, executor: Executor, root: Path) -> None:
+    @pytest.mark.parametrize("how", ["save", "discard", "kill"])
+    async def test_asked_before_it_began_it_leaves(self, executor: Executor, root: Path, how: Stop) -> None:
         handle = await executor.launch(launch(root, SAY + "time.sleep(60)"))
-        await executor.stop(handle, "discard")
-        assert (await exit_of(executor, handle)).code in (75, 143)
+        await executor.stop(handle, how)
+        assert (await exit_of(executor, handle)).code in (75, 137, 143)
 
     async def test_an_old_request_does_not_stop_a_new_start(self, executor: Executor, root: Path) -> None:
         RunDir(root).stop_request.write_text("discard")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from runyard.domain.lifecycle import FINAL, Cause
 from runyard.domain.placement import Machine
 from runyard.engine.context import Context
 from runyard.engine.engine import Engine
+from runyard.executors.base import Handle, Liveness
 from runyard.executors.local import LocalExecutor
 from runyard.protocol.rundir import RunDir
 
@@ -98,9 +100,14 @@ class Yard:
         """Nothing that was started stays behind."""
         await self.stop()
         async with self.database.read() as session:
-            for attempt, _ in await attempts.under_way(session, self.context.token):
-                if attempt.handle:
-                    await self.context.executor.stop(attempt.handle, "kill")
+            left = await attempts.under_way(session, self.context.token)
+        for handle in (attempt.handle for attempt, _ in left if attempt.handle):
+            await self.context.executor.stop(handle, "kill")
+            await eventually(partial(self._is_dead, handle))
+            await self.context.executor.stop(handle, "kill")
+
+    async def _is_dead(self, handle: Handle) -> bool:
+        return (await self.context.executor.look(handle)).liveness == Liveness.DEAD
 
     def run(self, id_: str) -> Path:
         return self.context.runs / id_

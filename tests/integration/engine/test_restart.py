@@ -55,9 +55,9 @@ async def has_step(yard: Yard, step: int) -> bool:
     return step in await yard.curve("job")
 
 
-def kill(server: subprocess.Popen[bytes]) -> None:
-    server.kill()
-    server.wait()
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 async def test_a_killed_server_is_followed_by_one_that_goes_on_with_the_curve(

@@ -88,6 +88,9 @@ async def test_an_orphan_is_still_alive_can_be_stopped_and_leaves_nothing(execut
     await executor.stop(handle, "discard")
     look = await ended(executor, handle)
     assert (look.exit, look.detail) == (None, "its process is gone and left no exit record")
+    cgroup = process_of(root)["cgroup"]
+    await executor.stop(handle, "kill")
+    assert cgroup is None or is_missing(cgroup)
 
 
 async def test_an_orphan_that_does_not_listen_is_killed_with_all_it_started(
