@@ -53,6 +53,12 @@ def is_missing(path: str) -> bool:
     return not Path(path).exists()
 
 
+async def orphan(root: Path) -> None:
+    guardian = process_of(root)["wrapper"]["pid"]
+    os.kill(guardian, signal.SIGKILL)
+    await until(lambda: is_gone(guardian))
+
+
 async def test_the_servers_secrets_stay_with_the_server(executor: LocalExecutor, root: Path) -> None:
     await exit_of(executor, await executor.launch(launch(root, SAY + "print(dict(os.environ))")))
     assert "hunter2" not in (RunDir(root).attempt(1) / "stdout.log").read_text()
@@ -83,7 +89,7 @@ async def test_no_zombie_is_left(executor: LocalExecutor, root: Path) -> None:
 async def test_an_orphan_is_still_alive_can_be_stopped_and_leaves_nothing(executor: LocalExecutor, root: Path) -> None:
     handle = await executor.launch(launch(root, OBEY, "discard"))
     await appears(root / "ready")
-    os.kill(process_of(root)["wrapper"]["pid"], signal.SIGKILL)
+    await orphan(root)
     assert (await executor.look(handle)).liveness == Liveness.ALIVE
     await executor.stop(handle, "discard")
     look = await ended(executor, handle)
@@ -99,7 +105,7 @@ async def test_an_orphan_that_does_not_listen_is_killed_with_all_it_started(
     handle = await executor.launch(launch(root, IGNORE))
     await appears(root / "ready")
     process = process_of(root)
-    os.kill(process["wrapper"]["pid"], signal.SIGKILL)
+    await orphan(root)
     await executor.stop(handle, "kill")
     await ended(executor, handle)
     await until(lambda: is_gone((root / "escaped").read_text()))
