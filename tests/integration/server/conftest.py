@@ -100,9 +100,11 @@ class Engine:
     async def complete(self, job_id: str) -> None:
         await self.move(job_id, Cause.PLACED, Cause.STARTED, Cause.COMPLETED)
 
-    async def tell(self, job_id: str, steps: Iterable[int]) -> None:
+    async def tell(self, job_id: str, steps: Iterable[int], **data: Any) -> None:
         """Append a metric event for each step."""
-        rows = [{"job_id": job_id, "at": time.time(), "type": "metric", "data": {"step": step}} for step in steps]
+        rows = [
+            {"job_id": job_id, "at": time.time(), "type": "metric", "data": {"step": step, **data}} for step in steps
+        ]
         async with self.yard.database.write() as session:
             await events.append_all(session, rows)
         self.yard.hub.notify()
