@@ -135,6 +135,15 @@ def test_system_prompt_that_moves_to_the_last_question(make_tokenizer: Any) -> N
     assert learnt({"messages": [SYSTEM, *TWO_TURNS]}, tokenizer) == ["It is four.</s>", " Seven.</s>"]
 
 
+def test_what_a_template_prints_before_an_answer_is_learnt(make_tokenizer: Any) -> None:
+    thinks = CHATML.replace(
+        "'\n' + message", "'\n' + ('<think></think>' if message.role == 'assistant' else '') + message"
+    )
+    tokenizer = make_tokenizer("{{ messages | length }} messages: " + thinks)
+    expected = [f"<think></think>{words}<|im_end|>" for words in ("It is four.", "Seven.")]
+    assert learnt({"messages": TWO_TURNS}, tokenizer) == expected
+
+
 def test_conversation_that_begins_with_an_answer(smollm2: Any) -> None:
     turns = [{"role": "assistant", "content": "Welcome!"}, *TWO_TURNS]
     assert learnt({"messages": turns}, smollm2) == [
