@@ -19,7 +19,7 @@ from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomicall
 
 WRAPPER = [sys.executable, "-S", "-E", "-P", wrapper.__file__]
 LOCK_FD = 3
-LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record and its end
+LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record, or a kill, and the end
 EVENTS_AT_ONCE = 1 << 18  # bytes: about a thousand lines
 
 PASSED_ON = frozenset(
@@ -195,7 +195,14 @@ def _kill(process: dict[str, Any]) -> None:
     alive = guardian.send(signal.SIGCONT)
     processes.kill_with_nonce(process["nonce"], spare=guardian.pid if alive else None)
     if process["cgroup"] and not alive:
-        wrapper.remove_quietly(process["cgroup"])
+        _remove_when_empty(process["cgroup"])
+
+
+def _remove_when_empty(cgroup: str) -> None:
+    give_up = time.monotonic() + LAST_BREATH_SECONDS
+    while os.path.exists(cgroup) and time.monotonic() < give_up:
+        wrapper.remove_quietly(cgroup)
+        time.sleep(0.001)
 
 
 def _read_events(path: Path, offset: int) -> tuple[list[bytes], int]:

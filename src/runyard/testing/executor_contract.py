@@ -110,10 +110,11 @@ class ExecutorContract:
     async def test_it_sees_its_gpus_and_no_others(
         self, executor: Executor, root: Path, gpus: tuple[int, ...], visible: str
     ) -> None:
-        code = SAY + "pathlib.Path('environ').write_text(json.dumps(dict(os.environ)))"
+        code = SAY + "pathlib.Path('environ').write_bytes(pathlib.Path('/proc/self/environ').read_bytes())"
         order = launch(root, code, gpus=gpus, env={"EXTRA": "yes"})
         await exit_of(executor, await executor.launch(order))
-        environ = json.loads((root / "environ").read_text())
+        entries = (root / "environ").read_text().rstrip("\0").split("\0")
+        environ = dict(entry.split("=", 1) for entry in entries)
         assert environ["CUDA_VISIBLE_DEVICES"] == visible
         assert (environ["EXTRA"], environ["RUNYARD_NONCE"]) == ("yes", order.nonce)
 

@@ -1,7 +1,6 @@
 """A yard to test in: a real database, real processes, and small trainers written as a few lines of code in the spec."""
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -61,7 +60,7 @@ def argv(rundir: RunDir, attempt: int) -> list[str]:
 
 def make_context(database: Database, runs: Path, **values: Any) -> Context:
     defaults: dict[str, Any] = {
-        "executor": LocalExecutor(os.environ),
+        "executor": LocalExecutor({}),
         "machine": Machine(),
         "clock": time.time,
         "owner": "here",
@@ -91,7 +90,7 @@ class Yard:
     async def restart(self, **values: Any) -> None:
         """The engine ends and another takes over, as after a restart of the server."""
         await self.stop()
-        executor = LocalExecutor(os.environ)
+        executor = LocalExecutor({})
         self.context = replace(self.context, executor=executor, **values)
         self.engine = Engine(self.context)
         self.start()
