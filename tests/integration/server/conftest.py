@@ -59,8 +59,8 @@ async def url(yard: Yard) -> AsyncIterator[str]:
 class Api(httpx.AsyncClient):
     """A client that knows what the tests ask for again and again."""
 
-    async def upload(self, name: str, content: bytes = SFT_ROWS, **fields: str) -> httpx.Response:
-        return await self.post("/api/v1/datasets", files={"file": (name, content)}, data=fields)
+    async def upload(self, filename: str, content: bytes = SFT_ROWS, **fields: str) -> httpx.Response:
+        return await self.post("/api/v1/datasets", files={"file": (filename, content)}, data=fields)
 
     async def dataset(self) -> str:
         """Id of the one uploaded data set."""
