@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runyard.executors import processes, wrapper
+from runyard.executors import environment, processes, wrapper
 from runyard.executors.base import ExitRecord, Handle, Launch, LaunchError, Liveness, Look, Stop
 from runyard.executors.processes import NONCE_VARIABLE, Process
 from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomically
@@ -22,16 +22,6 @@ LOCK_FD = 3
 LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record, or a kill, and the end
 EVENTS_AT_ONCE = 1 << 18  # bytes: about a thousand lines
 
-PASSED_ON = frozenset(
-    {
-        *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
-        *("XDG_CACHE_HOME", "RUNYARD_CACHE", "TOKENIZERS_PARALLELISM"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
-    }
-)
-PASSED_ON_PREFIXES = ("LC_", "HF_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH_")
-
 
 class LocalExecutor:
     """`environ` is the server's environment; a trainer gets only what it needs of it."""
@@ -39,7 +29,7 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environment = trainer_environment(environ)
+        self._environment = environment.for_trainer(environ)
         self._children: dict[str, int] = {}
 
     async def launch(self, launch: Launch) -> Handle:
@@ -106,11 +96,6 @@ class LocalExecutor:
                 time.sleep(0.001)
 
 
-def trainer_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a trainer needs of the server's environment: none of its secrets."""
-    return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
-
-
 def _order(launch: Launch) -> dict[str, Any]:
     """The content of launch.json."""
     devices = {
@@ -128,14 +113,14 @@ def _order(launch: Launch) -> dict[str, Any]:
     }
 
 
-def _spawn(folder: Path, lock: int, environment: Mapping[str, str], nonce: str) -> int:
+def _spawn(folder: Path, lock: int, environ: Mapping[str, str], nonce: str) -> int:
     """Start the wrapper in a session of its own, with no pipe to us; it inherits the lock, which is never free
     between our taking it and the wrapper's end."""
     log = str(folder / "wrapper.log")
     return os.posix_spawn(
         WRAPPER[0],
         [*WRAPPER, str(folder), str(LOCK_FD)],
-        {**environment, NONCE_VARIABLE: nonce},
+        {**environ, NONCE_VARIABLE: nonce},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, lock, LOCK_FD),
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

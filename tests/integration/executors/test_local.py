@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from runyard.executors import processes, wrapper
+from runyard.executors import environment, processes, wrapper
 from runyard.executors.base import LaunchError, Liveness
-from runyard.executors.local import LocalExecutor, trainer_environment
+from runyard.executors.local import LocalExecutor
 from runyard.protocol.rundir import RunDir
 from runyard.testing.executor_contract import (
     IGNORE,
@@ -67,7 +67,7 @@ async def test_the_servers_secrets_stay_with_the_server(executor: LocalExecutor,
 
 def test_what_training_needs_is_passed_on() -> None:
     environ = {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2", "RUNYARD_DATABASE": "x", "AWS_SECRET": "y"}
-    assert trainer_environment(environ) == {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2"}
+    assert environment.for_trainer(environ) == {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2"}
 
 
 async def test_another_executor_finds_it_alive_and_reads_its_exit(executor: LocalExecutor, root: Path) -> None:
