@@ -136,7 +136,8 @@ async def _migrate(database: Database) -> None:
     except RunyardError as error:
         raise StartError(f"{error.message}: {error.hint}") from error
     except Exception as error:
-        raise StartError(f"the database {database.url!r} can't be used: {error}") from error
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise StartError(f"the database {database.url!r} can't be used: {why}") from error
 
 
 def _listen(settings: Settings) -> socket.socket:
