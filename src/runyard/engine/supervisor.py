@@ -18,7 +18,7 @@ from runyard.protocol.rundir import RunDir, write_atomically
 
 log = logging.getLogger(__name__)
 
-ACTIVE_SECONDS, IDLE_SECONDS = 0.1, 5.0
+ACTIVE_SECONDS, IDLE_SECONDS = 0.25, 5.0
 MARGIN_SECONDS = 5.0  # the wrapper keeps the time; we step in when it does not
 WISHES: dict[str, Stop] = {State.PAUSING: "save", State.CANCELLING: "discard"}
 STRENGTH = {None: 0, "save": 1, "discard": 2, "kill": 3}

@@ -1,0 +1,105 @@
+"""`runyard serve` as a process of its own, on a free port, with a data folder of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from runyard.domain.lifecycle import FINAL
+from runyard.schemas.jobs import JobDetail
+from runyard.sdk.client import Client
+
+POLL_SECONDS = 0.1
+TAIL_CHARACTERS = 2000
+
+
+class LiveYard:
+    """A server under control. `environment` is added to our own."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = Client(self.url)
+        self.server: subprocess.Popen[bytes] | None = None
+        self._environment = {**os.environ, "RUNYARD_HOME": str(home), "RUNYARD_CACHE": str(home / "cache")}
+        self._environment |= environment or {}
+        (home / "models").mkdir(parents=True, mode=0o700, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End everything, trainers too."""
+        self.client.close()
+        if self.server is not None and self.server.poll() is None:
+            self.kill()
+        for process in self.trainers():
+            process.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self.server is not None, "it was not started"
+        return self.server.pid
+
+    def start(self) -> None:
+        with (self.home / "server.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [sys.executable, "-m", "runyard.cli.main", "serve", "--port", str(self.port)],
+                env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self.wait_for(self.is_up, "the server to answer")
+
+    def is_up(self) -> bool:
+        assert self.server is not None, "it was not started"
+        assert self.server.poll() is None, self.tail()
+        try:
+            return self.client.health().status == "ok"
+        except ConnectionError:
+            return False
+
+    def kill(self) -> None:
+        """As a power cut would, but for the server alone."""
+        assert self.server is not None, "it was not started"
+        self.server.send_signal(signal.SIGKILL)
+        self.server.wait()
+
+    def wait_until(self, job_id: str, condition: Callable[[JobDetail], bool], what: str) -> JobDetail:
+        self.wait_for(lambda: condition(self.client.job(job_id)), what, 400)
+        return self.client.job(job_id)
+
+    def wait_for_end(self, job_id: str) -> JobDetail:
+        return self.wait_until(job_id, lambda job: job.state in FINAL, f"the end of job {job_id}")
+
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds} s for {what}\n{self.tail()}"
+            time.sleep(POLL_SECONDS)
+
+    def tail(self) -> str:
+        """The ends of all logs."""
+        logs = [self.home / "server.log", *self.home.glob("runs/*/attempts/*/stderr.log")]
+        return "\n".join(
+            f"{log}:\n{log.read_text(errors='replace')[-TAIL_CHARACTERS:]}" for log in logs if log.exists()
+        )
+
+    def trainers(self) -> list[psutil.Process]:
+        """Processes that work in a run folder of this yard."""
+        runs = str(self.home / "runs")
+        processes = psutil.process_iter(["cmdline"])
+        return [p for p in processes if any(part.startswith(runs) for part in p.info["cmdline"] or ())]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
