@@ -51,6 +51,8 @@ def _set_environment(rundir: Path) -> None:
     is_local = gguf.is_gguf(spec.model.name) or Path(spec.model.name).is_dir()
     has_local_data = all(Path(source).is_file() for source in (spec.data.train, spec.data.eval) if source)
     quiet.environment(offline=is_local and has_local_data)
+    if spec.model.quantization is None and spec.training.optimizer != "adamw_8bit":
+        quiet.without_bitsandbytes()
     os.environ["CUDA_VISIBLE_DEVICES"] = machine.visible_gpus(os.environ, spec.resources.gpus)
     if threads := os.environ.get("RUNYARD_THREADS"):
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = threads

@@ -1,7 +1,7 @@
 """Libraries that keep quiet: no bars, no advice, no calls home."""
 
-import logging
 import os
+import sys
 import warnings
 
 
@@ -15,8 +15,13 @@ def environment(*, offline: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def without_bitsandbytes() -> None:
+    """Hide a library that PEFT would import unasked: seconds of start-up, and a complaint where there is no GPU."""
+    if "bitsandbytes" not in sys.modules:
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+
+
 def libraries() -> None:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import datasets
     import transformers
 

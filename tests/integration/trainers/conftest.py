@@ -163,15 +163,15 @@ def weights_are_equal(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-class StopAt:
-    """A clock that also sends this process SIGTERM once the run has reported a step: the run stops a step or two on."""
+class SignalOnce:
+    """A clock that also sends this process SIGTERM when the next event comes after one with a given text."""
 
-    def __init__(self, rundir: RunDir, step: int) -> None:
-        self._rundir, self._step = rundir, step
+    def __init__(self, rundir: RunDir, text: str) -> None:
+        self._rundir, self._text = rundir, text
         self._sent = False
 
     def __call__(self) -> float:
-        if not self._sent and f'"type":"metric","step":{self._step},' in self._rundir.events.read_text():
+        if not self._sent and self._text in self._rundir.events.read_text():
             self._sent = True
             signal.raise_signal(signal.SIGTERM)
         return time.time()
@@ -182,7 +182,18 @@ def train_until(cache: Path) -> Callable[..., int]:
     """`train_until(rundir, step, attempt)` stops soon after a step; returns the step of its checkpoint."""
 
     def start(rundir: RunDir, step: int, attempt: int) -> int:
-        assert run.main(rundir.root, attempt, cache, StopAt(rundir, step)) == run.STOPPED
+        clock = SignalOnce(rundir, f'"type":"metric","step":{step},')
+        assert run.main(rundir.root, attempt, cache, clock) == run.STOPPED
         return rundir.checkpoint_steps()[-1]
+
+    return start
+
+
+@pytest.fixture
+def train_and_signal(cache: Path) -> Callable[..., int]:
+    """`train_and_signal(rundir, text)` gets SIGTERM after the event with the text; returns the exit code."""
+
+    def start(rundir: RunDir, text: str) -> int:
+        return run.main(rundir.root, 1, cache, SignalOnce(rundir, text))
 
     return start

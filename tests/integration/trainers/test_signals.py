@@ -11,6 +11,7 @@ import pytest
 
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
+from runyard.trainers import run
 
 pytestmark = pytest.mark.llm
 
@@ -46,7 +47,7 @@ def wait_until(rundir: RunDir, text: str, process: subprocess.Popen[str]) -> Non
 
 
 def test_sigterm_saves_and_leaves_and_the_next_process_goes_on(make_run, start, train, events, same_weights):
-    settings = {"training": {"epochs": 30}, "adapter": {"dropout": 0.1}, "checkpoints": {"every_steps": 1000}}
+    settings = {"training": {"epochs": 12}, "adapter": {"dropout": 0.1}, "checkpoints": {"every_steps": 1000}}
     whole, stopped = make_run("whole", **settings), make_run("stopped", **settings)
     assert train(whole) == 0
     process = start(stopped)
@@ -78,27 +79,47 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(make_run, start, train, e
     assert same_weights(whole.final, killed.final)
 
 
-def test_discard_leaves_without_saving(make_run, start, events):
-    rundir = make_run(training={"epochs": 1000}, checkpoints={"every_steps": 100000})
-    process = start(rundir)
-    wait_until(rundir, '"type":"metric","step":2,', process)
-    rundir.stop_request.write_text("discard")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(DEADLINE) == 75
+def test_discard_leaves_without_saving(make_run, cache, events):
+    rundir = make_run(training={"epochs": 50}, checkpoints={"every_steps": 1000})
+
+    def clock() -> float:
+        if '"type":"metric","step":2,' in rundir.events.read_text() and not rundir.stop_request.exists():
+            rundir.stop_request.write_text("discard")
+            signal.raise_signal(signal.SIGTERM)
+        return time.time()
+
+    assert run.main(rundir.root, 1, cache, clock) == 75
     assert rundir.checkpoint_steps() == []
     assert events(rundir)[-1].outcome == "stopped"
+    assert "nothing saved" in events(rundir)[-1].message
+    assert len(events(rundir, "metric")) < 5
 
 
-@pytest.mark.parametrize("phase", ["preparing", "loading"])
-def test_sigterm_before_the_first_step_leaves_promptly(phase, make_run, start, events):
-    rundir = make_run(training={"epochs": 1000})
-    process = start(rundir)
-    wait_until(rundir, f'"phase":"{phase}"', process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(DEADLINE) == 75
+@pytest.mark.parametrize("text", ['"phase":"preparing"', "training.pin_memory"], ids=["preparing", "before loading"])
+def test_a_request_before_the_first_step_is_obeyed(text, make_run, train_and_signal, events):
+    rundir = make_run()
+    assert train_and_signal(rundir, text) == 75
     assert events(rundir)[-1].outcome == "stopped"
     assert rundir.checkpoint_steps() == []
     assert events(rundir, "metric") == []
+
+
+def test_a_request_while_loading_does_not_wait_for_it(make_run, start, events):
+    rundir = make_run(kind="dpo", training={"epochs": 1000}, adapter={"type": "none"})
+    process = start(rundir)
+    wait_until(rundir, '"phase":"loading"', process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE) == 75
+    assert events(rundir, "phase")[-1].phase == "loading"
+    assert events(rundir)[-1].outcome == "stopped"
+
+
+def test_a_request_while_merging_leaves_the_final_adapter_for_the_next_attempt(make_run, train, train_and_signal):
+    rundir = make_run(output={"merge": True})
+    assert train_and_signal(rundir, "final/adapter_config.json") == 75
+    assert not rundir.merged.exists()
+    assert train(rundir, attempt=2) == 0
+    assert (rundir.merged / "model.safetensors").exists()
 
 
 def test_an_old_stop_request_does_not_count(make_run, train):
@@ -139,5 +160,5 @@ def test_check_lists_problems_without_training(make_run, cache):
     assert "training.group_by_length" in [choice["field"] for choice in found["choices"]]
     code, found = outcomes["bad"]
     assert code == 2
-    assert [problem["field"] for problem in found["problems"]][0] == "model.quantization"
+    assert found["problems"][0]["field"] == "model.quantization"
     assert "/nowhere.jsonl" in json.dumps(found["problems"][1:])
