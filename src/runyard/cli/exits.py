@@ -47,19 +47,11 @@ def report(error: Exception) -> Code | None:
             return Code.BAD_INPUT
         case _:
             return None
-    say(_sentence(error), error.hint)
+    for problem in getattr(error, "problems", ()) or (error,):
+        say(str(problem), error.hint)
     return code
 
 
 def say(message: str, hint: str | None = None) -> None:
     """Standard error is for people, one line an error, also when standard output is JSON."""
     print(f"error: {message}" + (f" ({hint})" if hint else ""), file=sys.stderr)
-
-
-def _sentence(error: Exception) -> str:
-    problems = [str(problem) for problem in getattr(error, "problems", ())]
-    if not problems:
-        return str(error)
-    if len(problems) == 1:
-        return problems[0]
-    return f"{len(problems)} problems\n" + "\n".join(f"  {problem}" for problem in problems)

@@ -1,11 +1,12 @@
 """`runyard`: the whole command line."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from runyard.cli import datasets, exits, files, jobs, records, submit, train, yard
+from runyard.cli import datasets, exits, files, jobs, options, records, submit, train, yard
 from runyard.cli.serve import serve
 
 
@@ -41,6 +42,7 @@ def runyard(
         str | None,
         typer.Option(envvar="RUNYARD_URL", help="Address of the server; the one on this machine unless set."),
     ] = None,
+    home: Annotated[Path, typer.Option(envvar="RUNYARD_HOME", hidden=True)] = options.DEFAULT_HOME,
     version: Annotated[bool, typer.Option("--version", callback=yard.print_version, is_eager=True)] = False,
 ) -> None:
     """A self-hosted training server: one queue, one API, every training job run to the end."""

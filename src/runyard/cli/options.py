@@ -1,6 +1,6 @@
 """Options that several commands share, the client they lead to, and completion of job ids."""
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from runyard.sdk.client import Client
 
 SHOWN_IDS = 50
+DEFAULT_HOME = Path("~/.runyard")
 
 
 def client(ctx: typer.Context) -> "Client":
     """A client for --url, else RUNYARD_URL, else the server that runs on this machine's data folder."""
     from runyard.sdk.client import Client
 
-    return Client(ctx.find_root().params.get("url") or _local_url())
+    root = ctx.find_root().params
+    return Client(root.get("url") or _local_url(root.get("home") or DEFAULT_HOME))
 
 
 def complete_job(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -29,15 +31,13 @@ def complete_job(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     return [(job.id, f"{job.name} ({job.state})") for job in jobs if job.id.startswith(incomplete)]
 
 
-def _local_url() -> str | None:
+def _local_url(home: Path) -> str | None:
+    """Where the server on a data folder listens, or listened last."""
     import json
 
-    from runyard.settings import Settings, SettingsError
-
     try:
-        home = Settings.from_environment(os.environ).home
-        return str(json.loads((home / "server.json").read_bytes())["url"])
-    except (SettingsError, OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((home.expanduser() / "server.json").read_bytes())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

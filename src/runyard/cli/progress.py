@@ -104,8 +104,10 @@ def sentences(event: "EventRead") -> Iterator[tuple[str, str]]:
         case "queue":
             cause = f": {data['wait_cause']}" if data.get("wait_cause") else ""
             yield "quiet", f"place {data['position']} in the queue{cause}"
-        case "resumed":
+        case "resumed" if data.get("checkpoint"):
             yield "info", f"goes on from the checkpoint of step {data['step']}"
+        case "resumed":
+            yield "info", "there is no checkpoint yet: starts from the beginning"
         case "checkpoint":
             best = ", the best so far" if data.get("best") else ""
             yield "quiet", f"checkpoint at step {data['step']} ({output.size(data['size_bytes'])}{best})"
@@ -129,7 +131,7 @@ class PlainView:
     def show(self, event: "EventRead") -> None:
         figures = self.figures
         figures.take(event)
-        if event.type == "state":
+        if event.type == "state" and event.data["after"] == "starting":
             self._seen.clear()
         if event.type == "phase" and figures.phase not in self._seen:
             self._seen.add(figures.phase)

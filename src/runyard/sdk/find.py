@@ -5,7 +5,7 @@ from typing import Any
 
 from runyard.schemas.jobs import JobDetail, JobRead
 from runyard.sdk import calls
-from runyard.sdk.errors import AmbiguousError, ApiError
+from runyard.sdk.errors import AmbiguousError, ApiError, ClientError
 
 
 def find_job(given: str) -> Generator[calls.Call[Any], Any, JobDetail]:
@@ -13,13 +13,15 @@ def find_job(given: str) -> Generator[calls.Call[Any], Any, JobDetail]:
 
     Raises AmbiguousError when several fit, ApiError with status 404 when none does.
     """
+    if not given:
+        raise ClientError("no job was named", hint="give its id, its name, or `last`")
     if given == "last":
         page = yield from calls.jobs(limit=1)
         return (yield from calls.job(page.items[0].id if page.items else given))
     try:
         return (yield from calls.job(given))
     except ApiError as error:
-        if error.status != 404 or not given:
+        if error.status != 404:
             raise
         fitting = yield from _fitting(given)
         if not fitting:

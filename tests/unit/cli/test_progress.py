@@ -87,6 +87,7 @@ def test_a_resumed_run_goes_on_from_its_checkpoint() -> None:
         progress("training", 0, 100),
         *[metric(step, loss=1.0) for step in range(1, 43)],
         state("paused"),
+        state("starting", attempt=2),
         ("resumed", {"step": 40, "checkpoint": "checkpoints/step-000040"}),
         TRAINING,
         progress("training", 40, 100),
