@@ -20,6 +20,7 @@ STEPS_AN_EPOCH = 32
 """Fewer optimizer steps than this teach little, so small sets get small batches."""
 LARGEST_BATCH = 16
 LEARNING_RATES = {("sft", True): 2e-4, ("sft", False): 2e-5, ("dpo", True): 1e-5, ("dpo", False): 1e-6}
+PLAN_NAMES = {"checkpoints.every_steps": "save_every", "evaluation.every_steps": "eval_every"}
 
 
 class Measured(Protocol):
@@ -75,7 +76,7 @@ class _Chooser:
     choices: list[Choice]
 
     def pick(self, field: str, given: Any, value: Any, reason: str) -> Any:
-        name = field.rpartition(".")[2]
+        name = PLAN_NAMES.get(field, field.rpartition(".")[2])
         if given is not None:
             return given
         if name in self.frozen:
