@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runyard.protocol.events import (
+    HEADLINES,
     AnyEvent,
     ArtifactEvent,
     CheckpointEvent,
@@ -23,7 +24,6 @@ from runyard.protocol.events import (
 LONGEST_LINE = 1 << 20
 LARGEST_STEP = 2**31 - 1
 LARGEST_SIZE = 2**63 - 1
-SHOWN = ("loss", "eval_loss", "learning_rate", "samples_per_second", "tokens_per_second", "iteration_seconds")
 
 Kept = CheckpointEvent | CheckpointRemovedEvent | ArtifactEvent
 
@@ -100,7 +100,7 @@ def _advance(snapshot: Snapshot, event: AnyEvent, fields: dict[str, Any]) -> Non
                 setattr(snapshot, name, fields[name])
         case MetricEvent():
             snapshot.values.update(fields["values"])
-            for name in fields["values"].keys() & set(SHOWN):
+            for name in fields["values"].keys() & HEADLINES:
                 setattr(snapshot, name, fields["values"][name])
         case FinishedEvent():
             snapshot.outcome = event.outcome

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from runyard.protocol.events import ArtifactKind, FailureReason, Outcome, Phase, Snapshot, any_event
+from runyard.protocol.events import HEADLINES, ArtifactKind, FailureReason, Outcome, Phase, Snapshot, any_event
 from runyard.protocol.rundir import RunDir, read_lines_backwards, write_atomically
 
 
@@ -68,7 +68,7 @@ class Emitter:
         """Report values at an optimizer step; those that are not finite become null."""
         finite = {name: _finite(value) for name, value in values.items()}
         self.snapshot.values.update(finite)
-        for name in finite.keys() & Snapshot.model_fields.keys():
+        for name in finite.keys() & HEADLINES:
             setattr(self.snapshot, name, finite[name])
         self._emit("metric", step=step, split=split, values=finite)
 

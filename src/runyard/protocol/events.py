@@ -120,6 +120,12 @@ AnyEvent = Annotated[
 any_event: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
+HEADLINES = frozenset(
+    {"loss", "eval_loss", "learning_rate", "samples_per_second", "tokens_per_second", "iteration_seconds"}
+)
+"""Metrics that have a field of their own in the snapshot."""
+
+
 class Snapshot(BaseModel):
     """`progress.json`: the newest state of a run."""
 
