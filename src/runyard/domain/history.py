@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runyard.protocol.events import (
-    HEADLINES,
     AnyEvent,
     ArtifactEvent,
     CheckpointEvent,
     CheckpointRemovedEvent,
-    FinishedEvent,
     MetricEvent,
-    PhaseEvent,
-    ProgressEvent,
     ResumedEvent,
     Snapshot,
     any_event,
@@ -70,7 +66,7 @@ def read(lines: Iterable[bytes], snapshot: Snapshot) -> History:
 def _add(history: History, event: AnyEvent, fields: dict[str, Any]) -> None:
     data = {name: value for name, value in fields.items() if name not in ("type", "at")}
     history.feed.append({"at": event.at, "type": event.type, "data": data})
-    _advance(history.snapshot, event, fields)
+    history.snapshot.take(fields)
     match event:
         case MetricEvent():
             _add_point(history, event, fields["values"])
@@ -86,24 +82,6 @@ def _add_point(history: History, event: MetricEvent, values: dict[str, Any]) -> 
     key = (event.split, event.step)
     earlier = history.points.get(key, {"values": {}})["values"]
     history.points[key] = {"attempt": event.attempt, "at": event.at, "values": earlier | values}
-
-
-def _advance(snapshot: Snapshot, event: AnyEvent, fields: dict[str, Any]) -> None:
-    if event.attempt != snapshot.attempt:
-        snapshot.outcome = None
-    snapshot.n, snapshot.at, snapshot.attempt = event.n, event.at, event.attempt
-    match event:
-        case PhaseEvent():
-            snapshot.phase = event.phase
-        case ProgressEvent():
-            for name in ("phase", "step", "total_steps", "epoch", "eta_seconds"):
-                setattr(snapshot, name, fields[name])
-        case MetricEvent():
-            snapshot.values.update(fields["values"])
-            for name in fields["values"].keys() & HEADLINES:
-                setattr(snapshot, name, fields["values"][name])
-        case FinishedEvent():
-            snapshot.outcome = event.outcome
 
 
 def _first_line(error: ValueError) -> str:

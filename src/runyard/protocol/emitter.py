@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from runyard.protocol.events import HEADLINES, ArtifactKind, FailureReason, Outcome, Phase, Snapshot, any_event
+from runyard.protocol.events import ArtifactKind, FailureReason, Outcome, Phase, Snapshot, any_event
 from runyard.protocol.rundir import RunDir, read_lines_backwards, write_atomically
 
 
@@ -47,7 +47,6 @@ class Emitter:
         self.close()
 
     def phase(self, phase: Phase) -> None:
-        self.snapshot.phase = phase
         self._emit("phase", phase=phase)
 
     def progress(
@@ -59,17 +58,11 @@ class Emitter:
         epoch: float | None = None,
         eta_seconds: float | None = None,
     ) -> None:
-        snapshot = self.snapshot
-        snapshot.phase, snapshot.step, snapshot.total_steps = phase, step, total_steps
-        snapshot.epoch, snapshot.eta_seconds = epoch, eta_seconds
         self._emit("progress", phase=phase, step=step, total_steps=total_steps, epoch=epoch, eta_seconds=eta_seconds)
 
     def metric(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
         """Report values at an optimizer step; those that are not finite become null."""
         finite = {name: _finite(value) for name, value in values.items()}
-        self.snapshot.values.update(finite)
-        for name in finite.keys() & HEADLINES:
-            setattr(self.snapshot, name, finite[name])
         self._emit("metric", step=step, split=split, values=finite)
 
     def checkpoint(self, step: int, path: str, size_bytes: int, metrics: Mapping[str, float], *, best: bool) -> None:
@@ -103,7 +96,6 @@ class Emitter:
         self._emit("message", level=level, text=text, data=data)
 
     def finished(self, outcome: Outcome, reason: FailureReason | None = None, message: str = "") -> None:
-        self.snapshot.outcome = outcome
         self._emit("finished", outcome=outcome, reason=reason, message=message)
         os.fsync(self._file.fileno())
 
@@ -121,6 +113,7 @@ class Emitter:
             **fields,
         }
         self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+        self.snapshot.take(event)
         write_atomically(self.rundir.progress, self.snapshot.model_dump_json(), durable=False)
 
     def _append(self, line: bytes) -> None:
@@ -131,7 +124,6 @@ class Emitter:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.rundir.events))
         except OSError:
             self._file.truncate(before)
-            self.snapshot.n -= 1
             raise
 
     def _cut_half_line(self) -> None:

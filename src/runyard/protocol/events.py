@@ -1,5 +1,6 @@
 """What a trainer reports: one JSON object a line in `events.jsonl`, numbered from 1 without gaps."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -148,3 +149,21 @@ class Snapshot(BaseModel):
     values: dict[str, float | None] = Field(default_factory=dict)
     """Every newest value, GPU figures among them."""
     outcome: Outcome | None = None
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Move on by one event, given as its JSON object."""
+        if event["attempt"] != self.attempt:
+            self.outcome = None
+        self.n, self.at, self.attempt = event["n"], event["at"], event["attempt"]
+        match event["type"]:
+            case "phase":
+                self.phase = event["phase"]
+            case "progress":
+                for name in ("phase", "step", "total_steps", "epoch", "eta_seconds"):
+                    setattr(self, name, event[name])
+            case "metric":
+                self.values.update(event["values"])
+                for name in event["values"].keys() & HEADLINES:
+                    setattr(self, name, event["values"][name])
+            case "finished":
+                self.outcome = event["outcome"]
