@@ -103,15 +103,7 @@ class Emitter:
         self._file.close()
 
     def _emit(self, type_: str, **fields: Any) -> None:
-        self.snapshot.n += 1
-        self.snapshot.at = self._clock()
-        event = {
-            "n": self.snapshot.n,
-            "at": self.snapshot.at,
-            "attempt": self.attempt,
-            "type": type_,
-            **fields,
-        }
+        event = {"n": self.snapshot.n + 1, "at": self._clock(), "attempt": self.attempt, "type": type_, **fields}
         self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
         self.snapshot.take(event)
         write_atomically(self.rundir.progress, self.snapshot.model_dump_json(), durable=False)
