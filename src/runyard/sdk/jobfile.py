@@ -1,5 +1,6 @@
 """A job file to a job spec: every problem with its file, line and field."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from runyard.sdk.errors import JobFileError
 
 Spec = SftSpec | DpoSpec
 MOST_BYTES = 1 << 20
+UPLOADED = "dataset:"
 PATH_FIELDS = (("model", "name"), ("data", "train"), ("data", "eval"))
 FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".gguf", ".safetensors"})
 
@@ -87,11 +89,11 @@ class _Source:
         for section_name, field in PATH_FIELDS:
             section = getattr(spec, section_name)
             name = getattr(section, field)
-            if name is None:
+            if name is None or name.startswith(UPLOADED):
                 continue
-            path = (folder / Path(name).expanduser()).resolve()
-            if path.exists():
-                section = section.model_copy(update={field: str(path)})
+            path = os.path.abspath(folder / os.path.expanduser(name))
+            if os.path.exists(path):
+                section = section.model_copy(update={field: path})
                 spec = spec.model_copy(update={section_name: section})
             elif _is_here(section_name, name):
                 problems.append(Problem(field=f"{section_name}.{field}", message=f"no such file: {path}"))

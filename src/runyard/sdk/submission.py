@@ -1,5 +1,6 @@
 """Submitting: local data files go up first; the server keeps each content once."""
 
+import os
 import secrets
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ def submit(
     spec = _spec(job)
     for field in ("train", "eval"):
         name = getattr(spec.data, field)
-        if name is None or not Path(name).is_absolute() or not Path(name).is_file():
+        if name is None or not os.path.isabs(name) or not os.path.isfile(name):
             continue
         uploaded = yield from upload(Path(name))
         data = spec.data.model_copy(update={field: f"dataset:{uploaded.id}"})

@@ -1,5 +1,6 @@
 """Every problem of a job file: its line, its field, and what to do."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,17 @@ def test_a_wrong_override_is_named(override: str, expected: str) -> None:
 def test_what_may_be_elsewhere_is_left_as_it_is(model: str) -> None:
     """On the hub, or on the server."""
     assert jobfile.parse(f"kind: sft\nmodel: {model}\ndata: dataset:abc\n", NOWHERE).model.name == model
+
+
+@pytest.mark.parametrize("data", ["dataset:abc", "dataset:rows.jsonl", "owner/rows", "rows", "/data/rows.jsonl"])
+def test_data_may_be_elsewhere_too(data: str) -> None:
+    assert jobfile.parse(f"kind: sft\nmodel: a/b\ndata: {data}\n", NOWHERE).data.train == data
+
+
+@pytest.mark.parametrize("name", ['"a\\0b"', "x" * 5000, "~nobody-of-that-name/rows"])
+def test_a_name_that_can_be_no_path_is_no_accident(name: str) -> None:
+    with suppress(JobFileError):
+        jobfile.parse(f"kind: sft\nmodel: {name}\ndata: {name}\n", NOWHERE)
 
 
 def test_a_dict_is_checked_like_a_file() -> None:
