@@ -29,10 +29,11 @@ def list_(
         for job in page.items:
             output.as_json(job)
         return
+    if output.on_terminal() and not page.items:
+        print("no such jobs" if state or kind or name else "no jobs yet: runyard submit job.yaml")
+        return
     headings = ("ID", "NAME", "KIND", "STATE", "PROGRESS", "LOSS", "CREATED")
     output.table(headings, (_row(job) for job in page.items))
-    if output.on_terminal() and not page.items:
-        print("No jobs yet: runyard submit job.yaml")
     if output.on_terminal() and page.next_cursor:
         print(f"… and older ones: --limit {min(200, limit * 2)}")
 
