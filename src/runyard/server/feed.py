@@ -84,28 +84,26 @@ class Hub:
                 log.warning("the feed can't read the database and tries again: %s", error)
                 await asyncio.sleep(FALLBACK_SECONDS)
 
-    async def follow(self, cursor: int, job_id: str | None, idle: float) -> AsyncIterator[Sequence[Entry]]:
+    def follow(self, cursor: int, job_id: str | None, idle: float) -> AsyncIterator[Sequence[Entry]]:
         """Entries after a cursor in batches, an empty batch after `idle` seconds without any.
 
         A job's stream ends, with an entry of type "end", when the job has ended and everything was given. Every
         stream ends when the hub closes.
         """
-        if job_id is None:
-            async for batch in self._follow(cursor, None, idle):
-                yield batch
-            return
-        ended = True  # not known yet: look first
-        if end := await self._end(cursor, job_id):
-            yield [end]
-            return
-        async for batch in self._follow(cursor, job_id, idle):
+        return self._follow(cursor, None, idle) if job_id is None else self._follow_to_end(cursor, job_id, idle)
+
+    async def _follow_to_end(self, cursor: int, job_id: str, idle: float) -> AsyncIterator[Sequence[Entry]]:
+        ended, end = await self._end(cursor, job_id)
+        batches = self._follow(cursor, job_id, idle)
+        while end is None and (batch := await anext(batches, None)) is not None:
             yield batch
             for entry in batch:
                 cursor = entry.id
                 ended = ended if entry.final is None else entry.final
-            if ended and (end := await self._end(cursor, job_id)):
-                yield [end]
-                return
+            if ended:
+                ended, end = await self._end(cursor, job_id)
+        if end is not None:
+            yield [end]
 
     async def _follow(self, cursor: int, job_id: str | None, idle: float) -> AsyncIterator[Sequence[Entry]]:
         while not self.closed:
@@ -125,14 +123,16 @@ class Hub:
         async with self._database.read() as session:
             return [render(row) for row in await events.after(session, cursor, job_id, PAGE)]
 
-    async def _end(self, cursor: int, job_id: str) -> Entry | None:
-        """The last entry of a job's stream, if the job has ended and nothing follows the cursor."""
+    async def _end(self, cursor: int, job_id: str) -> tuple[bool, Entry | None]:
+        """Has the job ended? And the last entry of its stream, if moreover nothing follows the cursor."""
         async with self._database.read() as session:
             job = await jobs.get(session, job_id)
-            if job is None or job.state not in FINAL or await events.after(session, cursor, job_id, 1):
-                return None
+            if job is None or job.state not in FINAL:
+                return False, None
+            if await events.after(session, cursor, job_id, 1):
+                return True, None
         read = EventRead(id=cursor, job_id=job_id, at=job.updated_at, type="end", data={"state": job.state})
-        return Entry(cursor, job_id, read.type, read.model_dump_json(), True)
+        return True, Entry(cursor, job_id, read.type, read.model_dump_json(), True)
 
     async def _after(self, cursor: int, job_id: str | None) -> tuple[Sequence[Entry], int]:
         """The next entries, and the cursor behind everything that was looked at for them."""
