@@ -1,10 +1,12 @@
 """The application: its routes, its errors, and who may speak to it."""
 
+from typing import Any
+
 from fastapi import APIRouter, FastAPI
 
 from runyard import __version__
 from runyard.server import errors
-from runyard.server.api import artifacts, datasets, events, jobs, logs, system
+from runyard.server.api import artifacts, datasets, events, failing, jobs, logs, system
 from runyard.server.deps import Yard
 from runyard.server.guard import BodyLimit, LoopbackOnly
 
@@ -16,10 +18,24 @@ TAGS = [
     {"name": "data sets", "description": "Uploads, checked row by row."},
     {"name": "system", "description": "The server and its machine."},
 ]
+FIRST_ERROR_STATUS = 400
+
+
+class Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The framework's description, with errors under the media type that they are sent with."""
+        if self.openapi_schema is None:
+            for path in super().openapi()["paths"].values():
+                for operation in path.values():
+                    for status, response in operation["responses"].items():
+                        if int(status) >= FIRST_ERROR_STATUS:
+                            response["content"] = {errors.MEDIA_TYPE: response["content"]["application/json"]}
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def build(yard: Yard) -> FastAPI:
-    app = FastAPI(
+    app = Application(
         title="Runyard",
         version=__version__,
         summary="One queue, one API, every training job run to the end.",
@@ -27,6 +43,7 @@ def build(yard: Yard) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,  # its pages would load scripts from the web
         redoc_url=None,
+        responses=failing(422),
     )
     app.state.yard = yard
     errors.install(app)

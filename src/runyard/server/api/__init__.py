@@ -3,7 +3,6 @@
 from typing import Any
 
 from runyard.schemas.problems import ProblemDetails
-from runyard.server.errors import MEDIA_TYPE
 
 MEANINGS = {
     400: "Not JSON",
@@ -16,13 +15,14 @@ MEANINGS = {
     507: "No room on the disk",
 }
 
+Responses = dict[int | str, dict[str, Any]]
 
-def failing(*statuses: int) -> dict[int | str, dict[str, Any]]:
+
+def failing(*statuses: int) -> Responses:
     """The errors of a route, for its OpenAPI description."""
-    schema = {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")}}
-    return {status: {"description": MEANINGS[status], "content": schema} for status in statuses}
+    return {status: {"description": MEANINGS[status], "model": ProblemDetails} for status in statuses}
 
 
-def sending(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+def sending(media_type: str, description: str) -> Responses:
     """A route that answers with something other than JSON."""
     return {200: {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}}

@@ -69,7 +69,7 @@ async def model(yard: YardDep, job_id: str) -> Response:
     "/jobs/{job_id}/download/checkpoints/{step}",
     operation_id="download_checkpoint",
     response_class=Response,
-    responses={**ZIPPED, **failing(404, 422)},
+    responses={**ZIPPED, **failing(404)},
 )
 async def checkpoint(yard: YardDep, job_id: str, step: int) -> Response:
     """One checkpoint; it is sent whole even when it is rotated away meanwhile."""

@@ -47,7 +47,7 @@ FORM = {
     openapi_extra=FORM,
     responses={
         200: {"description": "There already, with the same name and content", "model": DataSetRead},
-        **failing(413, 422, 507),
+        **failing(413, 507),
     },
 )
 async def upload(yard: YardDep, request: Request, response: Response) -> DataSetRead:
@@ -66,7 +66,7 @@ async def upload(yard: YardDep, request: Request, response: Response) -> DataSet
     return DataSetRead.model_validate(dataset)
 
 
-@router.get("", operation_id="list_datasets", responses=failing(422))
+@router.get("", operation_id="list_datasets")
 async def list_(yard: YardDep, cursor: Cursor = None, limit: Limit = 50) -> Page[DataSetRead]:
     """Data sets, newest first."""
     async with yard.database.read() as session:

@@ -28,19 +28,19 @@ PageLimit = Annotated[int, Query(ge=1, le=5000)]
 STREAM = sending(streams.EventStream.media_type, "Server-sent events; `data` is an EventRead, `id` the cursor")
 
 
-@router.get("/events", operation_id="list_events", responses=failing(422))
+@router.get("/events", operation_id="list_events")
 async def page(yard: YardDep, after: EventId = 0, limit: PageLimit = 500) -> Page[EventRead]:
     """Events of all jobs, oldest first."""
     return await _page(yard, after, limit, None)
 
 
-@router.get("/jobs/{job_id}/events", operation_id="list_job_events", responses=failing(404, 422))
+@router.get("/jobs/{job_id}/events", operation_id="list_job_events", responses=failing(404))
 async def job_page(yard: YardDep, job_id: str, after: EventId = 0, limit: PageLimit = 500) -> Page[EventRead]:
     """Events of one job, oldest first."""
     return await _page(yard, after, limit, job_id)
 
 
-@router.get("/stream", operation_id="stream_events", response_class=Response, responses={**STREAM, **failing(422)})
+@router.get("/stream", operation_id="stream_events", response_class=Response, responses=STREAM)
 async def stream(yard: YardDep, after: After = "latest", last_event_id: LastEventId = None) -> Response:
     """Events of all jobs as they come. A client that was away goes on from its `Last-Event-ID` and misses nothing."""
     return await _stream(yard, after, last_event_id, None)
@@ -50,7 +50,7 @@ async def stream(yard: YardDep, after: After = "latest", last_event_id: LastEven
     "/jobs/{job_id}/stream",
     operation_id="stream_job_events",
     response_class=Response,
-    responses={**STREAM, **failing(404, 422)},
+    responses={**STREAM, **failing(404)},
 )
 async def job_stream(yard: YardDep, job_id: str, after: After = 0, last_event_id: LastEventId = None) -> Response:
     """Events of one job; the last one is `end`, when the job has ended."""
@@ -67,7 +67,7 @@ async def job_socket(websocket: WebSocket, yard: YardDep, job_id: str, after: Af
     await _serve(websocket, yard, after, job_id)
 
 
-@router.get("/jobs/{job_id}/metrics", operation_id="list_metrics", responses=failing(404, 422))
+@router.get("/jobs/{job_id}/metrics", operation_id="list_metrics", responses=failing(404))
 async def metrics(
     yard: YardDep,
     job_id: str,

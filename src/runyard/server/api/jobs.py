@@ -55,7 +55,7 @@ Key = Annotated[
     operation_id="submit_job",
     responses={
         200: {"description": "Made earlier with this key", "model": JobDetail},
-        **failing(400, 409, 413, 415, 422, 429, 507),
+        **failing(400, 409, 413, 415, 429, 507),
     },
 )
 async def submit(
@@ -79,7 +79,7 @@ async def submit(
     return await _detail(yard, known.id)
 
 
-@router.get("", operation_id="list_jobs", responses=failing(422))
+@router.get("", operation_id="list_jobs")
 async def list_(
     yard: YardDep,
     state: Annotated[list[State] | None, Query(description="Any of these; may be repeated.")] = None,
@@ -106,7 +106,7 @@ async def pause(yard: YardDep, job_id: str) -> JobDetail:
     return await _ask(yard, job_id, Cause.PAUSE_ASKED)
 
 
-@router.post("/{job_id}/resume", operation_id="resume_job", responses=failing(404, 409, 422))
+@router.post("/{job_id}/resume", operation_id="resume_job", responses=failing(404, 409))
 async def resume(yard: YardDep, job_id: str) -> JobDetail:
     """Put a paused job back in the queue."""
     return await _ask(yard, job_id, Cause.RESUME_ASKED)
@@ -118,7 +118,7 @@ async def cancel(yard: YardDep, job_id: str) -> JobDetail:
     return await _ask(yard, job_id, Cause.CANCEL_ASKED)
 
 
-@router.post("/{job_id}/retry", operation_id="retry_job", responses=failing(404, 409, 422))
+@router.post("/{job_id}/retry", operation_id="retry_job", responses=failing(404, 409))
 async def retry(yard: YardDep, job_id: str) -> JobDetail:
     """Put a failed or cancelled job back in the queue; it goes on from its last checkpoint."""
     return await _ask(yard, job_id, Cause.RETRY_ASKED)

@@ -31,7 +31,7 @@ STATE_SECONDS = 1.0
             "description": "Lines; with `follow`, plain text that goes on until the job has ended",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        **failing(404, 422),
+        **failing(404),
     },
 )
 async def read(

@@ -1,0 +1,65 @@
+"""What the environment may say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runyard.settings import Settings, SettingsError
+
+
+def test_the_defaults_need_nothing() -> None:
+    settings = Settings.from_environment({})
+    assert settings.home == Path.home() / ".runyard"
+    assert settings.database == f"sqlite:///{settings.home}/runyard.db"
+    assert (settings.host, settings.port, settings.max_waiting) == ("127.0.0.1", 8000, 10)
+
+
+def test_the_environment_and_options_that_win_over_it() -> None:
+    environment = {
+        "RUNYARD_HOME": "relative",
+        "RUNYARD_PORT": "9000",
+        "RUNYARD_SLOTS": " ",
+        "RUNYARD_ALLOWED_PATHS": "/data:~/models:",
+        "RUNYARD_UPLOAD_LIMIT": "500MB",
+        "RUNYARD_MIN_FREE": "2GiB",
+        "RUNYARD_DATABASE_URL": "postgresql://somewhere/runyard",
+        "RUNYARD_URL": "http://127.0.0.1:1",
+    }
+    settings = Settings.from_environment(environment, port=7000, host=None)
+    assert settings.home == Path.cwd() / "relative"
+    assert settings.port == 7000
+    assert settings.slots == 1
+    assert settings.allowed_paths == (Path("/data"), Path.home() / "models")
+    assert (settings.upload_limit, settings.min_free) == (500_000_000, 2 << 30)
+    assert settings.database == "postgresql://somewhere/runyard"
+
+
+@pytest.mark.parametrize(
+    ("environment", "beginning", "part"),
+    [
+        ({"RUNYARD_PORT": "http"}, "RUNYARD_PORT: ", "'http'"),
+        ({"RUNYARD_PORT": "70000"}, "RUNYARD_PORT: ", "65535"),
+        ({"RUNYARD_SLOTS": "0"}, "RUNYARD_SLOTS: ", "1"),
+        ({"RUNYARD_UPLOAD_LIMIT": "much"}, "RUNYARD_UPLOAD_LIMIT: ", ""),
+        ({"RUNYARD_HOST": "0.0.0.0"}, "RUNYARD_HOST: ", "ssh -L"),
+        ({"RUNYARD_HOST": "example.com"}, "RUNYARD_HOST: ", "this machine alone"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(environment: dict[str, str], beginning: str, part: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment(environment)
+    assert str(error.value).startswith(beginning)
+    assert part in str(error.value)
+
+
+def test_every_wrong_setting_is_named() -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment({"RUNYARD_PORT": "x", "RUNYARD_SLOTS": "y"})
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_settings_are_for_reading() -> None:
+    settings: Any = Settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
