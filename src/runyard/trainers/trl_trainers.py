@@ -13,13 +13,12 @@ from typing import Any
 import numpy
 import torch
 from transformers import Trainer
-from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import DPOTrainer, SFTTrainer
 
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers import checkpoints, export
+from runyard.trainers import checkpoints, export, grouping
 from runyard.trainers.choices import Plan
 from runyard.trainers.state import RunState
 from runyard.trainers.stop import Stop
@@ -141,7 +140,7 @@ class GuidedDpoTrainer(_Guided, DPOTrainer):  # type: ignore[misc]
 
 
 class GroupedSampler(torch.utils.data.Sampler[int]):
-    """Rows of like length side by side, in an order that follows from seed and epoch alone."""
+    """Gives the loader its order by length; the library tells it the epoch."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
         self._lengths, self._batch_size, self._seed = list(lengths), batch_size, seed
@@ -151,8 +150,7 @@ class GroupedSampler(torch.utils.data.Sampler[int]):
         return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        yield from get_length_grouped_indices(self._lengths, self._batch_size, generator=generator)
+        return iter(grouping.order(self._lengths, self._batch_size, self._seed, self._epoch))
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
