@@ -7,7 +7,7 @@ import psutil
 from fastapi import APIRouter
 
 from runyard import __version__
-from runyard.db.queries import jobs
+from runyard.db.queries import events, jobs
 from runyard.domain.errors import NoRoomError
 from runyard.schemas.system import Health, SystemRead
 from runyard.server.deps import YardDep
@@ -22,7 +22,7 @@ MEGABYTE = 1_000_000
 async def alive(yard: YardDep) -> Health:
     """Answers when server and database do."""
     async with yard.database.read() as session:
-        await jobs.count_by_state(session)
+        await events.last_id(session)
     return Health(status="ok", version=__version__)
 
 
