@@ -99,6 +99,8 @@ def test_a_paused_job_outlives_a_killed_server_and_ends_with_the_same_weights(
     assert done.attempts == 2
     steps = [metric.step for metric in yard.client.metrics(job.id) if metric.split == "train"]
     assert steps == list(range(1, STEPS + 1))
+    saved = yard.client.download_checkpoint(job.id, STEPS, tmp_path / "checkpoint")
+    assert saved.checked == saved.files - 1 > 0  # all but the list of the sums itself
     yard.client.download_model(undisturbed.id, tmp_path / "undisturbed")
     yard.client.download_model(job.id, tmp_path / "disturbed")
     assert weights(tmp_path / "disturbed") == weights(tmp_path / "undisturbed")

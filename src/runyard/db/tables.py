@@ -138,6 +138,8 @@ class Checkpoint(Table):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any]]
     best: Mapped[bool]
+    files: Mapped[dict[str, Any]]
+    """SHA-256 by file name."""
     created_at: Mapped[float]
     removed_at: Mapped[float | None]
 

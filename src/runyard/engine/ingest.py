@@ -107,7 +107,7 @@ class Ingest:
     async def _keep(self, session: Session, job_id: str, event: history.Kept, fields: dict[str, Any]) -> None:
         match event:
             case CheckpointEvent():
-                values = {name: fields[name] for name in ("attempt", "path", "size_bytes", "metrics", "best")}
+                values = {name: fields[name] for name in ("attempt", "path", "size_bytes", "metrics", "best", "files")}
                 await checkpoints.record(session, job_id, event.step, values | {"created_at": event.at})
             case CheckpointRemovedEvent():
                 await checkpoints.mark_removed(session, job_id, event.step, event.at)

@@ -65,9 +65,20 @@ class Emitter:
         finite = {name: _finite(value) for name, value in values.items()}
         self._emit("metric", step=step, split=split, values=finite)
 
-    def checkpoint(self, step: int, path: str, size_bytes: int, metrics: Mapping[str, float], *, best: bool) -> None:
+    def checkpoint(
+        self,
+        step: int,
+        path: str,
+        size_bytes: int,
+        metrics: Mapping[str, float],
+        *,
+        best: bool,
+        files: Mapping[str, str],
+    ) -> None:
         finite = {name: _finite(value) for name, value in metrics.items()}
-        self._emit("checkpoint", step=step, path=path, size_bytes=size_bytes, metrics=finite, best=best)
+        self._emit(
+            "checkpoint", step=step, path=path, size_bytes=size_bytes, metrics=finite, best=best, files=dict(files)
+        )
 
     def checkpoint_removed(self, step: int) -> None:
         self._emit("checkpoint_removed", step=step)

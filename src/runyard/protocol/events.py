@@ -52,7 +52,7 @@ class MetricEvent(Event):
 
 
 class CheckpointEvent(Event):
-    """A checkpoint is complete. `path` is relative to the run folder."""
+    """A checkpoint is complete. `path` is relative to the run folder; `files` gives the SHA-256 of each file in it."""
 
     type: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -60,6 +60,7 @@ class CheckpointEvent(Event):
     size_bytes: int
     metrics: dict[str, float | None] = Field(default_factory=dict)
     best: bool = False
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 class CheckpointRemovedEvent(Event):

@@ -88,6 +88,8 @@ class CheckpointRead(Read):
     size_bytes: int
     metrics: dict[str, float | None]
     best: bool
+    files: dict[str, str]
+    """SHA-256 by file name."""
     created_at: float
     removed_at: float | None
 

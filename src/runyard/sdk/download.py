@@ -42,10 +42,9 @@ def download_model(job_id: str, to: Path | str) -> Generator[Steps, Any, Saved]:
 
 
 def download_checkpoint(job_id: str, step: int, to: Path | str) -> Generator[Steps, Any, Saved]:
-    """The checkpoint of one step, into a new folder, or as it comes when `to` ends in .zip."""
-    known = yield from calls.artifacts(job_id)
-    folder = f"checkpoints/step-{step:06d}/"
-    wanted = {a.path: a.hash_sha256 for a in known if a.path.startswith(folder)}
+    """The checkpoint of one step, into a new folder, or as it comes when `to` ends in .zip; checked like a model."""
+    known = yield from calls.checkpoints(job_id)
+    wanted = {f"{c.path}/{name}": digest for c in known if c.step == step for name, digest in c.files.items()}
     return (yield from _download(f"/jobs/{job_id}/download/checkpoints/{step}", Path(to), wanted))
 
 

@@ -75,7 +75,7 @@ async def checkpoint(session: Session, job_id: str, step: int, context: Context)
     row = next((row for row in rows if row.step == step and row.removed_at is None), None)
     root = context.rundir(job.id).root
     folder = within(root, row.path) if row else None
-    if folder is None:
+    if row is None or folder is None:
         raise gone
     bundle = _bundle(job, f"checkpoint-{step}")
     try:
@@ -86,6 +86,7 @@ async def checkpoint(session: Session, job_id: str, step: int, context: Context)
     if not bundle.members or not folder.is_dir():  # rotated away while it was opened
         bundle.close()
         raise gone
+    bundle.checksums = "".join(f"{digest}  {folder.name}/{name}\n" for name, digest in row.files.items())
     return bundle
 
 

@@ -16,8 +16,9 @@ from runyard.protocol.emitter import AlreadyRunningError
 from runyard.protocol.problems import Problem
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers import gguf, machine, quiet, run
+from runyard.trainers import machine, quiet, run
 from runyard.trainers.failures import TrainingError, classify
+from runyard.trainers.language import gguf
 
 PROBLEMS = 2
 
@@ -60,7 +61,7 @@ def _set_environment(rundir: Path) -> None:
 
 def _check(rundir: Path, cache: Path) -> int:
     def result(spec: SftSpec | DpoSpec) -> Any:
-        from runyard.trainers import check
+        from runyard.trainers.language import check
 
         return check.check(spec, machine.look(), cache)
 
@@ -69,7 +70,8 @@ def _check(rundir: Path, cache: Path) -> int:
 
 def _preview(rundir: Path, count: int, cache: Path) -> int:
     def result(spec: SftSpec | DpoSpec) -> Any:
-        from runyard.trainers import models, preview
+        from runyard.trainers.language import models
+        from runyard.trainers.text import preview
 
         return preview.preview(spec, models.load_tokenizer(spec.model, cache), count)
 

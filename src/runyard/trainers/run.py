@@ -44,7 +44,7 @@ def is_completed(rundir: RunDir) -> bool:
 
 
 def _outcome(rundir: RunDir, emitter: Emitter, stop: Stop, cache: Path) -> int:
-    from runyard.trainers import job
+    from runyard.trainers.language import job
 
     try:
         checkpoints.clear_leftovers(rundir)

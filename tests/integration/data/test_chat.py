@@ -8,8 +8,8 @@ import pytest
 
 from runyard.data import RowError
 from runyard.data.rows import Chat, Row, detect
-from runyard.trainers.chat import CHATML, ChatFormat, adopt_template
-from runyard.trainers.tokens import Encoder, Example
+from runyard.trainers.text.chat import CHATML, ChatFormat, adopt_template
+from runyard.trainers.text.tokens import Encoder, Example
 
 pytestmark = [pytest.mark.llm, pytest.mark.filterwarnings("ignore")]
 

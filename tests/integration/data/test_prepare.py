@@ -10,10 +10,10 @@ import pytest
 
 from runyard.data import DataError
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers.chat import CHATML
-from runyard.trainers.prepare import prepare
-from runyard.trainers.prepared import Prepared
-from runyard.trainers.preview import preview
+from runyard.trainers.text.chat import CHATML
+from runyard.trainers.text.prepare import prepare
+from runyard.trainers.text.prepared import Prepared
+from runyard.trainers.text.preview import preview
 
 pytestmark = [pytest.mark.llm, pytest.mark.filterwarnings("ignore")]
 

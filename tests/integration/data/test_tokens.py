@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runyard.data.rows import Chat, Pair, Plain, detect
-from runyard.trainers.chat import CHATML
-from runyard.trainers.tokens import NOT_TRAINED, Encoder, Example, PairExample
+from runyard.trainers.text.chat import CHATML
+from runyard.trainers.text.tokens import NOT_TRAINED, Encoder, Example, PairExample
 
 pytestmark = [pytest.mark.llm, pytest.mark.filterwarnings("ignore")]
 

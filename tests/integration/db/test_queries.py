@@ -178,7 +178,7 @@ async def test_points_behind_a_step_are_forgotten(database: Database, job: Job) 
 
 
 async def test_one_checkpoint_at_most_is_the_best(database: Database, job: Job) -> None:
-    values = {"attempt": 1, "path": "p", "size_bytes": 5_000_000_000, "metrics": {}, "created_at": 4.0}
+    values = {"attempt": 1, "path": "p", "size_bytes": 5_000_000_000, "metrics": {}, "files": {}, "created_at": 4.0}
     async with database.write() as session:
         await checkpoints.record(session, "job", 10, values | {"best": True})
         await checkpoints.record(session, "job", 20, values | {"best": True})
@@ -194,7 +194,7 @@ async def test_one_checkpoint_at_most_is_the_best(database: Database, job: Job) 
 
 
 async def test_a_checkpoint_that_is_made_again_is_there_again(database: Database, job: Job) -> None:
-    values = {"attempt": 1, "path": "p", "size_bytes": 5, "metrics": {}, "created_at": 4.0, "best": False}
+    values = {"attempt": 1, "path": "p", "size_bytes": 5, "metrics": {}, "files": {}, "created_at": 4.0, "best": False}
     async with database.write() as session:
         await checkpoints.record(session, "job", 10, values)
         await checkpoints.mark_removed(session, "job", 10, 6.0)

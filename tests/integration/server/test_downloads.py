@@ -51,10 +51,14 @@ class Trainer:
 
     async def checkpoint(self, step: int, size: int = 1000) -> Path:
         folder = self.rundir.checkpoint(step)
-        for name in ("model.safetensors", "trainer_state.json", "rng/state.pth"):
-            self.write(f"checkpoints/{folder.name}/{name}", os.urandom(size))
-        path = str(folder.relative_to(self.rundir.root))
-        values = {"attempt": 1, "path": path, "size_bytes": 3 * size, "metrics": {}, "best": False, "created_at": 1.0}
+        files = {name: os.urandom(size) for name in ("model.safetensors", "trainer_state.json", "rng/state.pth")}
+        for name, content in files.items():
+            self.write(f"checkpoints/{folder.name}/{name}", content)
+        values = {
+            "attempt": 1, "path": str(folder.relative_to(self.rundir.root)), "size_bytes": 3 * size, "metrics": {},
+            "best": False, "created_at": 1.0,
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        }  # fmt: skip
         async with self.yard.database.write() as session:
             await checkpoints.record(session, self.job_id, step, values)
         return folder
@@ -158,7 +162,10 @@ async def test_a_checkpoint_comes_whole_even_when_it_is_rotated_away_meanwhile(a
         async for piece in answer.aiter_bytes():
             shutil.rmtree(folder, ignore_errors=True)
             received.write(piece)
-    assert unzipped(received.getvalue()) == expected
+    found = unzipped(received.getvalue())
+    sums = dict(line.split("  ")[::-1] for line in found.pop("SHA256SUMS").decode().splitlines())
+    assert found == expected
+    assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in expected.items()}
 
 
 async def test_checkpoints_that_are_gone(api: Any, trainer: Trainer, yard: Yard) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runyard.trainers import merge
+from runyard.trainers.language import merge
 
 pytestmark = pytest.mark.llm
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from runyard.protocol.specs import ModelSpec
-from runyard.trainers import models
 from runyard.trainers.failures import TrainingError
+from runyard.trainers.language import models
 
 pytestmark = pytest.mark.llm
 

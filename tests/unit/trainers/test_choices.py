@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runyard.protocol.specs import job_spec
-from runyard.trainers.choices import choose, packed_count
+from runyard.trainers.language.choices import choose, packed_count
+from runyard.trainers.language.models import ModelShape
 from runyard.trainers.machine import Gpu, Machine, visible_gpus
-from runyard.trainers.models import ModelShape
 
 GIB = 2**30
 LAPTOP = Machine(cores=8, memory_bytes=16 * GIB)

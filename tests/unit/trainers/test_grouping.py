@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runyard.trainers.grouping import order
+from runyard.trainers.language.grouping import order
 
 
 @given(lengths=st.lists(st.integers(1, 500), max_size=400), batch=st.integers(1, 20), epoch=st.integers(0, 5))

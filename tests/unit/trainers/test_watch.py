@@ -5,9 +5,9 @@ import math
 import pytest
 
 from runyard.trainers.failures import TrainingError
+from runyard.trainers.language.state import RunState
+from runyard.trainers.language.watch import EXPLODED, OVERFLOWS, watch
 from runyard.trainers.pace import Pace
-from runyard.trainers.state import RunState
-from runyard.trainers.watch import EXPLODED, OVERFLOWS, watch
 
 
 def feed(losses, state=None, dtype="fp32"):

@@ -137,6 +137,7 @@ def create_checkpoints() -> None:
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("metrics", json, nullable=False),
         sa.Column("best", sa.Boolean(), nullable=False),
+        sa.Column("files", json, nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("removed_at", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_checkpoints_job_id"), ondelete="CASCADE"),

@@ -7,13 +7,13 @@ is handed over bare with the adapter's config: a model with an adapter attached 
 from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.specs import DpoSpec
-from runyard.trainers import arguments, models
-from runyard.trainers.trl_trainers import Guide, GuidedDpoTrainer
+from runyard.trainers.language import arguments, models
+from runyard.trainers.language.trl_trainers import Guide, GuidedDpoTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from runyard.trainers.prepare import Prepared
+    from runyard.trainers.text.prepare import Prepared
 
 
 def trainer(

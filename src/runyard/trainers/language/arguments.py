@@ -3,7 +3,7 @@
 from typing import Any
 
 from runyard.protocol.specs import DpoSpec, Optimizer, SftSpec
-from runyard.trainers.trl_trainers import Guide
+from runyard.trainers.language.trl_trainers import Guide
 
 OPTIMIZERS: dict[Optimizer, str] = {
     "adamw": "adamw_torch_fused",

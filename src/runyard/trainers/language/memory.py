@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 from runyard.protocol.specs import DpoSpec, DType, SftSpec
+from runyard.trainers.language.models import ModelShape
 from runyard.trainers.machine import Machine
-from runyard.trainers.models import ModelShape
 
 ACTIVATION_VALUES = 17
 """Values kept for the backward pass, per token, layer and hidden unit (Korthikanti et al., 2022, arXiv:2205.05198:

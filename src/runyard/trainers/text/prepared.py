@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter
 
-from runyard.trainers.tally import Tally
-from runyard.trainers.tokens import Example, PairExample
+from runyard.trainers.text.tally import Tally
+from runyard.trainers.text.tokens import Example, PairExample
 
 if TYPE_CHECKING:
     from datasets import Dataset

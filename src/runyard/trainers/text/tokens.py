@@ -9,7 +9,7 @@ from typing import Any, Literal
 from runyard.data.errors import DataError, RowError
 from runyard.data.rows import Chat, Pair, Plain, Row, is_plain
 from runyard.protocol.problems import Problem
-from runyard.trainers.chat import ChatFormat, Span, special_tokens
+from runyard.trainers.text.chat import ChatFormat, Span, special_tokens
 
 TrainOn = Literal["assistant", "last", "all"]
 NOT_TRAINED = -100

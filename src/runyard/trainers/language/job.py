@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers import check, checkpoints, choices, export, frozen, machine, manifest, models, quiet
-from runyard.trainers.choices import Plan
+from runyard.trainers import checkpoints, machine, manifest, quiet
 from runyard.trainers.failures import TrainingError
+from runyard.trainers.language import check, choices, export, frozen, models
+from runyard.trainers.language.choices import Plan
+from runyard.trainers.language.models import ModelShape
+from runyard.trainers.language.state import RunState
 from runyard.trainers.machine import Machine
-from runyard.trainers.models import ModelShape
-from runyard.trainers.state import RunState
 from runyard.trainers.stop import Stop, Stopped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from runyard.trainers.prepare import Prepared
-    from runyard.trainers.trl_trainers import Guide
+    from runyard.trainers.language.trl_trainers import Guide
+    from runyard.trainers.text.prepare import Prepared
 
 PROGRESS_INTERVAL = 0.2
 COMPARED_ROWS, COMPARED_TOKENS = 4, 256
@@ -58,7 +59,7 @@ class Job:
         manifest.report(self.rundir, self.emitter)
 
     def _prepare(self, tokenizer: "PreTrainedTokenizerBase") -> "Prepared":
-        from runyard.trainers.prepare import prepare
+        from runyard.trainers.text.prepare import prepare
 
         told_at = 0.0
 
@@ -84,7 +85,7 @@ class Job:
         self.emitter.message(
             f"{report.rows} rows, {report.trained_tokens} of {report.tokens} tokens trained", **summary
         )
-        for warning in [*check.data_warnings(report), *check.position_warnings(self.spec, shape)]:
+        for warning in [*report.warnings, *check.position_warnings(self.spec, shape)]:
             self.emitter.message(warning, level="warning")
         for choice in chosen:
             self.emitter.message(str(choice), choice=choice.model_dump())
@@ -93,8 +94,8 @@ class Job:
     def _load(
         self, plan: Plan, prepared: "Prepared", tokenizer: "PreTrainedTokenizerBase", here: Machine
     ) -> tuple["Guide", Any]:
-        from runyard.trainers import dpo, sft
-        from runyard.trainers.trl_trainers import Guide
+        from runyard.trainers.language import dpo, sft
+        from runyard.trainers.language.trl_trainers import Guide
 
         last = checkpoints.newest(self.rundir)
         guide = Guide(
@@ -115,7 +116,7 @@ class Job:
         return guide, sft.trainer(self.spec, guide, prepared, model, tokenizer)
 
     def _train(self, guide: "Guide", trainer: Any) -> None:
-        from runyard.trainers import training
+        from runyard.trainers.language import training
 
         training.train(trainer, guide)
         if self.stop.requested:
@@ -135,7 +136,7 @@ class Job:
         manifest.add(self.rundir, self.emitter, self.rundir.final, "model", about)
 
     def _merge(self, plan: Plan, prepared: "Prepared", tokenizer: "PreTrainedTokenizerBase") -> None:
-        from runyard.trainers import merge
+        from runyard.trainers.language import merge
 
         self.emitter.phase("merging")
         column = "input_ids" if self.spec.kind == "sft" else "prompt_ids"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runyard.data.rows import Pair, Plain, Row
-from runyard.trainers.tokens import Example, PairExample
+from runyard.trainers.text.tokens import Example, PairExample
 
 
 @dataclass

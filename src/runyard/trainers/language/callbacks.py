@@ -9,13 +9,13 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from runyard.protocol.rundir import RunDir
-from runyard.trainers import checkpoints
+from runyard.trainers import checkpoints, manifest
 from runyard.trainers.curves import Curves
+from runyard.trainers.language.trl_trainers import EvaluationCutError, Guide
+from runyard.trainers.language.watch import watch
 from runyard.trainers.pace import Pace
 from runyard.trainers.stop import Stopped
 from runyard.trainers.telemetry import Telemetry
-from runyard.trainers.trl_trainers import EvaluationCutError, Guide
-from runyard.trainers.watch import watch
 
 PROGRESS_INTERVAL = 0.2
 
@@ -140,6 +140,7 @@ def report_checkpoint(guide: Guide, step: int) -> None:
         checkpoints.size_bytes(folder),
         {"eval_loss": losses[step]} if step in losses else {},
         best=checkpoints.best(rundir, losses) == step,
+        files=manifest.digests(folder),
     )
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from runyard.data.errors import DataError
 from runyard.protocol.problems import Problem
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers import choices, models, prepare
 from runyard.trainers.failures import TrainingError
+from runyard.trainers.language import choices, models
 from runyard.trainers.machine import Machine
+from runyard.trainers.text import prepare
 
 
 def settings_problems(spec: SftSpec | DpoSpec, machine: Machine) -> list[Problem]:
@@ -49,7 +50,7 @@ def check(spec: SftSpec | DpoSpec, machine: Machine, cache: Path) -> dict[str, A
     else:
         shape = models.shape(config)
         result["report"] = report = data_summary(prepared.report)
-        result["warnings"] = [*data_warnings(prepared.report), *position_warnings(spec, shape)]
+        result["warnings"] = [*prepared.report.warnings, *position_warnings(spec, shape)]
         result["choices"] = choices.choose(spec, prepared.report, machine, shape)[1]
         report["model_parameters"] = shape.parameters
     return result
@@ -67,21 +68,6 @@ def data_summary(report: "prepare.DataReport") -> dict[str, Any]:
         "end_of_turn_trained": report.end_of_turn_trained,
         "fingerprint": report.fingerprint,
     }
-
-
-def data_warnings(report: "prepare.DataReport") -> list[str]:
-    warnings = []
-    if report.dropped:
-        warnings.append(f"{report.dropped} bad rows were left out")
-    if report.truncated:
-        warnings.append(f"{report.truncated} of {report.rows} rows were cut at training.max_length")
-    if report.untrained:
-        warnings.append(f"{report.untrained} rows were left out: after cutting, nothing in them is trained")
-    if report.duplicates:
-        warnings.append(f"{report.duplicates} rows are there more than once")
-    if not report.end_of_turn_trained:
-        warnings.append("the token that ends an answer is not trained: the model may not learn to stop")
-    return warnings
 
 
 def position_warnings(spec: SftSpec | DpoSpec, shape: models.ModelShape) -> list[str]:

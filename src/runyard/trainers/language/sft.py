@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.specs import SftSpec
-from runyard.trainers import arguments, models
-from runyard.trainers.trl_trainers import Guide, GuidedSftTrainer
+from runyard.trainers.language import arguments, models
+from runyard.trainers.language.trl_trainers import Guide, GuidedSftTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from runyard.trainers.prepare import Prepared
+    from runyard.trainers.text.prepare import Prepared
 
 
 def trainer(

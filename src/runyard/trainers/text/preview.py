@@ -6,10 +6,10 @@ from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from runyard.data import sources
-from runyard.trainers import encoding, tally
-from runyard.trainers.encoding import Pass, Spec
-from runyard.trainers.tally import Tally
-from runyard.trainers.tokens import Example, PairExample
+from runyard.trainers.text import encoding, tally
+from runyard.trainers.text.encoding import Pass, Spec
+from runyard.trainers.text.tally import Tally
+from runyard.trainers.text.tokens import Example, PairExample
 
 SAMPLE_ROWS = 200
 

@@ -12,8 +12,8 @@ from runyard.data.rows import Row
 from runyard.data.sources import Source
 from runyard.protocol.problems import Problem
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers import chat, tally
-from runyard.trainers.tokens import Encoder, Example, PairExample
+from runyard.trainers.text import chat, tally
+from runyard.trainers.text.tokens import Encoder, Example, PairExample
 
 ENCODED_TOGETHER = 128
 Spec = SftSpec | DpoSpec

@@ -4,13 +4,13 @@ import time
 from typing import Any
 
 from runyard.trainers import checkpoints
-from runyard.trainers.trl_trainers import Guide
+from runyard.trainers.language.trl_trainers import Guide
 
 
 def train(trainer: Any, guide: Guide) -> None:
     """Leaves in the trainer the weights to deliver, unless the run was stopped."""
-    from runyard.trainers.callbacks import ReportCallback, StepCallback
     from runyard.trainers.curves import Curves
+    from runyard.trainers.language.callbacks import ReportCallback, StepCallback
     from runyard.trainers.telemetry import Telemetry
 
     last = checkpoints.newest(guide.rundir)
@@ -47,7 +47,7 @@ def _steps(trainer: Any, guide: Guide, step: int) -> None:
 
 def _evaluate_owed(trainer: Any, guide: Guide, step: int) -> None:
     """The run was stopped at a step that is evaluated, before it could be: do it now, with the very same weights."""
-    from runyard.trainers.callbacks import report_checkpoint
+    from runyard.trainers.language.callbacks import report_checkpoint
 
     trainer._load_from_checkpoint(str(guide.rundir.checkpoint(step)))
     trainer.state.global_step = step

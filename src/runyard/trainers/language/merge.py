@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs import DType, TrainerSpec
-from runyard.trainers import checkpoints, models
+from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError
+from runyard.trainers.language import models
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

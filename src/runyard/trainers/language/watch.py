@@ -9,7 +9,7 @@ import math
 
 from runyard.protocol.specs import DType
 from runyard.trainers.failures import TrainingError
-from runyard.trainers.state import RunState
+from runyard.trainers.language.state import RunState
 
 SMOOTHING = 0.9
 FACTOR, MARGIN = 3.0, 5.0

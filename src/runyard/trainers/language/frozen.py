@@ -6,8 +6,8 @@ from typing import Any
 
 from runyard.protocol.rundir import RunDir, write_atomically
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers.choices import Choice, Plan
 from runyard.trainers.failures import TrainingError
+from runyard.trainers.language.choices import Choice, Plan
 
 FREE = frozenset({"micro_batch_size", "activation_checkpointing", "loader_workers", "pin_memory", "log_every"})
 """Settings of `training` that may differ when a run is resumed: the optimizer's steps stay the same."""

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from runyard.protocol.specs import DpoSpec, DType, SftSpec
-from runyard.trainers import memory
+from runyard.trainers.language import memory
+from runyard.trainers.language.models import ModelShape
 from runyard.trainers.machine import Machine
-from runyard.trainers.models import ModelShape
 
 Spec = SftSpec | DpoSpec
 STEPS_AN_EPOCH = 32

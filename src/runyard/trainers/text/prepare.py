@@ -12,11 +12,11 @@ from runyard.data import sources
 from runyard.data.check import content_hash
 from runyard.data.errors import refuse
 from runyard.data.report import CheckReport
-from runyard.trainers import chat, encoding, prepared, tally
-from runyard.trainers.encoding import CheckedSet, Pass, Progress, Spec
-from runyard.trainers.prepared import DataReport, Prepared, Table
-from runyard.trainers.tally import Tally
-from runyard.trainers.tokens import Example, PairExample
+from runyard.trainers.text import chat, encoding, prepared, tally
+from runyard.trainers.text.encoding import CheckedSet, Pass, Progress, Spec
+from runyard.trainers.text.prepared import DataReport, Prepared, Table
+from runyard.trainers.text.tally import Tally
+from runyard.trainers.text.tokens import Example, PairExample
 
 __all__ = ["DataReport", "Prepared", "prepare"]
 

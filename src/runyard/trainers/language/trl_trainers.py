@@ -18,9 +18,10 @@ from trl import DPOTrainer, SFTTrainer
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs import DpoSpec, SftSpec
-from runyard.trainers import checkpoints, export, grouping
-from runyard.trainers.choices import Plan
-from runyard.trainers.state import RunState
+from runyard.trainers import checkpoints
+from runyard.trainers.language import export, grouping
+from runyard.trainers.language.choices import Plan
+from runyard.trainers.language.state import RunState
 from runyard.trainers.stop import Stop
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.specs import DType, ModelSpec, TrainerSpec
-from runyard.trainers import gguf
 from runyard.trainers.failures import TrainingError
+from runyard.trainers.language import gguf
 from runyard.trainers.machine import Machine
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Fine-tuning of language models: supervised, and by preference."""

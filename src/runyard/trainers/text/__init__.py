@@ -1,0 +1,1 @@
+"""From rows to tokens: chat templates, trained spans, the prepared set."""
