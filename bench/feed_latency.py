@@ -31,7 +31,9 @@ def run() -> Result:
              "checkpoints": {"every_steps": STEPS}}
         )  # fmt: skip
         url = f"{yard.url.replace('http', 'ws')}/api/v1/jobs/{job.id}/ws?after=0"
-        result = subprocess.run([sys.executable, __file__, url], check=True, stdout=subprocess.PIPE, text=True)
+        result = subprocess.run(
+            [sys.executable, "-m", "bench.feed_latency", url], check=True, stdout=subprocess.PIPE, text=True
+        )
     delays: list[float] = json.loads(result.stdout)
     p99 = statistics.quantiles(delays, n=100)[98]
     return Result(

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.models import smollm2
+from bench.models import unpack_smollm2
 from bench.result import Result
 
 ROUNDS = 3
@@ -24,11 +24,12 @@ def run() -> Result:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         data = write_rows(root / "rows.jsonl")
+        model = unpack_smollm2(root / "model")
         ours: list[float] = []
         bare: list[float] = []
         for number in range(ROUNDS):
-            ours += runyard_steps(root / f"run-{number}", data)
-            bare += bare_steps(root / f"bare-{number}", data)
+            ours += runyard_steps(model, root / f"run-{number}", data)
+            bare += bare_steps(model, root / f"bare-{number}", data)
     ratio = statistics.median(bare) / statistics.median(ours)
     return Result(
         name="training speed",
@@ -53,11 +54,11 @@ def write_rows(path: Path) -> Path:
     return path
 
 
-def runyard_steps(rundir: Path, data: Path) -> list[float]:
+def runyard_steps(model: Path, rundir: Path, data: Path) -> list[float]:
     """Seconds of each step after the warm-up."""
     spec = {
         "kind": "sft",
-        "model": {"name": str(smollm2())},
+        "model": {"name": str(model)},
         "data": {"train": str(data)},
         "training": {
             "max_steps": STEPS, "batch_size": BATCH, "micro_batch_size": BATCH, "max_length": LENGTH, "packing": False,
@@ -72,10 +73,9 @@ def runyard_steps(rundir: Path, data: Path) -> list[float]:
     return gaps([event["at"] for event in events if event["type"] == "metric" and event["split"] == "train"])
 
 
-def bare_steps(output: Path, data: Path) -> list[float]:
-    result = subprocess.run(
-        [sys.executable, __file__, str(output), str(data)], check=True, stdout=subprocess.PIPE, text=True
-    )
+def bare_steps(model: Path, output: Path, data: Path) -> list[float]:
+    command = [sys.executable, "-m", "bench.train_speed", str(model), str(output), str(data)]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return gaps(json.loads(result.stdout.splitlines()[-1]))
 
 
@@ -83,7 +83,7 @@ def gaps(times: list[float]) -> list[float]:
     return [after - before for before, after in itertools.pairwise(times)][WARM_UP - 1 :]
 
 
-def bare_trl(output: str, data: str) -> None:
+def bare_trl(model_folder: str, output: str, data: str) -> None:
     """What somebody writes who follows the TRL documentation."""
     import torch
     from datasets import load_dataset
@@ -98,10 +98,8 @@ def bare_trl(output: str, data: str) -> None:
             if "loss" in logs:
                 times.append(time.time())
 
-    path = smollm2()
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-    del model.config.quantization_config
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
+
+from runyard.protocol.specs import ModelSpec
+from runyard.trainers import quiet
+from runyard.trainers.language import models
 
 HELDOUT = Path(__file__).parent / "heldout.jsonl"
 
@@ -21,11 +23,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="a GGUF file, or a folder")
     parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--cache", type=Path, required=True, help="where a GGUF file is unpacked, once")
     arguments = parser.parse_args()
     conversations = [json.loads(line)["messages"] for line in HELDOUT.read_text().splitlines()]
     questions = [conversation[:1] for conversation in conversations]
     expected = [conversation[1]["content"] for conversation in conversations]
-    given = answers(arguments.model, arguments.adapter, questions)
+    given = answers(load(arguments.model, arguments.adapter, arguments.cache), questions)
     rows = [
         {"order": question[0]["content"].partition("\n")[2], "expected": wanted, "given": answer,
          "exact": is_same_json(wanted, answer)}
@@ -34,17 +37,20 @@ def main() -> None:
     json.dump({"exact": sum(row["exact"] for row in rows), "of": len(rows), "rows": rows}, sys.stdout)
 
 
-def answers(model_path: Path, adapter: Path | None, questions: list[list[dict[str, str]]]) -> list[str]:
-    """Greedy answers, one for each conversation."""
-    logging.disable_progress_bar()
-    is_file = model_path.is_file()
-    where: dict[str, Any] = {"gguf_file": model_path.name} if is_file else {}
-    folder = model_path.parent if is_file else model_path
-    tokenizer = AutoTokenizer.from_pretrained(folder, **where)
-    tokenizer.padding_side = "left"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **where)
+def load(model_path: Path, adapter: Path | None, cache: Path) -> tuple[Any, Any]:
+    """Model and tokenizer, as the trainer sees them."""
+    quiet.libraries()
+    spec = ModelSpec(name=str(model_path))
+    model = models.load_model(spec, "fp32", cache, trainable=False)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return model, models.load_tokenizer(spec, cache)
+
+
+def answers(model_and_tokenizer: tuple[Any, Any], questions: list[list[dict[str, str]]]) -> list[str]:
+    """Greedy answers, one for each conversation."""
+    model, tokenizer = model_and_tokenizer
+    tokenizer.padding_side = "left"
     batch = tokenizer.apply_chat_template(
         questions, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
     )

@@ -22,6 +22,7 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 HOME = HERE.parents[1] / ".demo"
+CACHE = HOME / "cache"
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 console = Console()
 
@@ -77,7 +78,7 @@ def start_server(url: str, port: int) -> None:
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "runyard.cli.main", "serve", "--port", str(port)],
-            env={**os.environ, "RUNYARD_HOME": str(HOME)}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={**os.environ, "RUNYARD_HOME": str(HOME), "RUNYARD_CACHE": str(CACHE)}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
     for _ in range(200):
@@ -121,7 +122,7 @@ def ask(model: Path, adapter: Path | None = None) -> dict[str, Any]:
     extra = ["--adapter", str(adapter)] if adapter else []
     with console.status("answering"):
         result = subprocess.run(
-            [sys.executable, str(HERE / "ask.py"), str(model), *extra],
+            [sys.executable, str(HERE / "ask.py"), str(model), "--cache", str(CACHE), *extra],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     if result.returncode:
