@@ -78,8 +78,8 @@ def start_server(url: str, port: int) -> None:
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "runyard.cli.main", "serve", "--port", str(port)],
-            env={**os.environ, "RUNYARD_HOME": str(HOME), "RUNYARD_CACHE": str(CACHE)}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,
+            env={**os.environ, "RUNYARD_HOME": str(HOME), "RUNYARD_CACHE": str(CACHE)},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     for _ in range(200):
         if is_up(url):
