@@ -158,7 +158,9 @@ class Snapshot(BaseModel):
         self.n, self.at, self.attempt = event["n"], event["at"], event["attempt"]
         match event["type"]:
             case "phase":
-                self.phase = event["phase"]
+                self._enter(event["phase"])
+            case "resumed":
+                self.step = event["step"]
             case "progress":
                 for name in ("phase", "step", "total_steps", "epoch", "eta_seconds"):
                     setattr(self, name, event[name])
@@ -168,3 +170,8 @@ class Snapshot(BaseModel):
                     setattr(self, name, event["values"][name])
             case "finished":
                 self.outcome = event["outcome"]
+
+    def _enter(self, phase: Phase) -> None:
+        if (self.phase == "preparing") != (phase == "preparing"):  # rows are not optimizer steps
+            self.step, self.total_steps, self.epoch, self.eta_seconds = 0, None, None, None
+        self.phase = phase

@@ -61,6 +61,23 @@ def test_the_snapshot_holds_the_newest_of_everything(rundir: RunDir) -> None:
     assert snapshot.values["gpu_power_watts"] == 300.0
 
 
+def test_rows_prepared_are_not_taken_for_steps_trained(rundir: RunDir) -> None:
+    with Emitter(rundir, 1, time.time) as emitter:
+        emitter.phase("preparing")
+        emitter.progress("preparing", 7473, 7473)
+        emitter.phase("training")
+        assert (emitter.snapshot.step, emitter.snapshot.total_steps) == (0, None)
+        emitter.progress("training", 5, 10)
+        emitter.phase("evaluating")
+        assert (emitter.snapshot.step, emitter.snapshot.total_steps) == (5, 10)
+    with Emitter(rundir, 2, time.time) as emitter:
+        emitter.phase("preparing")
+        assert emitter.snapshot.step == 0
+        emitter.phase("loading")
+        emitter.resumed(5, "checkpoints/step-000005")
+        assert emitter.snapshot.step == 5
+
+
 def test_a_second_writer_is_refused(rundir: RunDir) -> None:
     with Emitter(rundir, 1, time.time), pytest.raises(AlreadyRunningError, match="another trainer is running"):
         Emitter(rundir, 2, time.time)
