@@ -13,7 +13,7 @@ from typing import Any
 from bench.models import unpack_smollm2
 from bench.result import Result
 
-ROUNDS = 3
+ROUNDS = 2
 STEPS = 10
 WARM_UP = 2
 BATCH = 4
