@@ -35,9 +35,9 @@ def run() -> Result:
         promise="at least 1.5 times the trained tokens per second of naive ones",
         found=f"{ratio:.2f}",
         detail=(
-            f"SmolLM2-135M, LoRA, {STEPS} steps over {ROWS} conversations of very mixed lengths, most short, one in eight"
-            f" near {LENGTH} tokens. Naive: batches of 8 in random order, padded to the longest. Ours: what `runyard train`"
-            f" chooses when nothing is set. Trained tokens per second, medians of {ROUNDS} turns:"
+            f"SmolLM2-135M, LoRA, {STEPS} steps over {ROWS} conversations of very mixed lengths, most short, one in"
+            f" eight near {LENGTH} tokens. Naive: batches of 8 in random order, padded to the longest. Ours: what"
+            f" `runyard train` chooses when nothing is set. Trained tokens per second, medians of {ROUNDS} turns:"
             f" {statistics.median(ours):.0f} against {statistics.median(naive):.0f}."
         ),
         holds=ratio >= 1.5,
