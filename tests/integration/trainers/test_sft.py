@@ -147,11 +147,14 @@ def test_early_stopping_delivers_the_best_weights(make_run, train, events, same_
     assert [event.best for event in events(rundir, "checkpoint") if event.step == best] == [True]
 
 
-def test_the_best_and_the_last_checkpoint_stay(make_run, train, events):
+def test_the_best_and_the_last_checkpoint_stay(make_run, train, events, tmp_path):
+    other = tmp_path / "other.jsonl"  # the surer the run is of its own words, the less it expects these
+    messages = [{"role": "user", "content": "say Q"}, {"role": "assistant", "content": "Q9 Z7 X5 #!"}]
+    other.write_text(json.dumps({"messages": messages}) + "\n")
     rundir = make_run(
         training={"epochs": 15, "learning_rate": 0.03},
         adapter={"type": "none"},
-        data={"eval_split": 0.3},
+        data={"eval": str(other)},
         evaluation={"every_steps": 5},
         checkpoints={"every_steps": 5, "keep": 2},
     )
