@@ -52,8 +52,9 @@ def main() -> None:
     after = ask(model, find_adapter(adapter))
     show(before, after)
     console.print(f"\nTook {time.monotonic() - began:.0f} s. The server goes on at {url}; look around:\n")
+    address = "" if arguments.port == 8000 else f"RUNYARD_URL={url} "
     for command in ("jobs list", "jobs show last", "jobs metrics last", "jobs logs last", "--help"):
-        console.print(f"  [bold].venv/bin/runyard {command}[/]")
+        console.print(f"  [bold]{address}.venv/bin/runyard {command}[/]")
     console.print("\n  make stop    ends the server")
 
 

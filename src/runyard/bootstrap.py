@@ -161,12 +161,13 @@ def _url(listener: socket.socket, settings: Settings) -> str:
 
 
 def _engine(settings: Settings, environment: Mapping[str, str], database: Database, hub: Hub) -> Engine:
+    gpus = inventory.allowed(inventory.gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
     return Engine(
         engine_context.Context(
             database=database,
-            executor=LocalExecutor(environment),
+            executor=LocalExecutor({"RUNYARD_CACHE": str(settings.home / "cache"), **environment}),
             runs=settings.home / "runs",
-            machine=Machine(tuple(gpu.index for gpu in inventory.gpus()), settings.slots),
+            machine=Machine(tuple(gpu.index for gpu in gpus), settings.slots),
             clock=time.time,
             owner=f"{socket.gethostname()}:{settings.home}",
             new_id=lambda: secrets.token_hex(6),

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,8 +91,9 @@ class Run:
             if child.poll() is not None:
                 return
             if self.interrupts == 1:
-                print("\nsaving a checkpoint, then leaving; once more stops at once", file=sys.stderr, flush=True)
                 child.terminate()
+                with suppress(OSError):  # the terminal may be gone
+                    print("\nsaving a checkpoint, then leaving; once more stops at once", file=sys.stderr, flush=True)
             else:
                 child.kill()
 
@@ -103,19 +104,26 @@ class Run:
         finally:
             for name, handler in before.items():
                 signal.signal(name, handler)
-            if child.poll() is None:
-                child.kill()
+            if child.poll() is None:  # we can't show it any more, but it can save
+                child.terminate()
+                try:
+                    child.wait()
+                except KeyboardInterrupt:
+                    child.kill()
+                    raise
 
     def _events(self, child: "subprocess.Popen[bytes]") -> Iterator["EventRead"]:
         while True:
             # Asked first: what is written before the end is read after it.
             running = child.poll() is None
+            before = self.offset
             for event in self._new_events():
                 self.last = event
                 yield event
-            if not running:
+            if running:
+                time.sleep(POLL_SECONDS)
+            elif self.offset == before:
                 return
-            time.sleep(POLL_SECONDS)
 
     def _new_events(self) -> Iterator["EventRead"]:
         from runyard.protocol.events import any_event

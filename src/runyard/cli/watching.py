@@ -1,5 +1,6 @@
 """Watching a job of a server until it rests."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,21 +21,22 @@ RESTING = {
 
 def watch(client: "Client", job: "JobDetail", every: int | None, *, json: bool) -> exits.Code:
     """Show a job's history and then its life until it has ended or is paused; the exit code says how."""
+    state: str = job.state
     try:
-        if json:
+        with contextlib.nullcontext() if json else progress.view(every) as view:
             for event in _until_rest(client, job.id):
-                output.as_json(event)
-        else:
-            with progress.view(every) as view:
-                for event in _until_rest(client, job.id):
+                state = event.data.get("after", state) if event.type == "state" else state
+                if view:
                     view.show(event)
+                else:
+                    output.as_json(event)
     except KeyboardInterrupt:
         print(f"the job goes on; watch it again: runyard jobs watch {job.id}", file=sys.stderr)
         return exits.Code.INTERRUPTED
     job = client.job(job.id)
     if not json:
         print("\n".join(closing(job)))
-    return RESTING.get(job.state, exits.Code.OK)
+    return RESTING.get(state, exits.Code.OK)
 
 
 def closing(job: "JobDetail") -> Iterator[str]:
@@ -61,8 +63,10 @@ def _until_rest(client: "Client", job_id: str) -> Iterator["EventRead"]:
     """A pause in the past is history; one that still holds ends the watch."""
     for event in client.watch(job_id):
         yield event
-        if event.type == "state" and event.data["after"] == "paused" and client.job(job_id).state == "paused":
-            return
+        if event.type == "state" and event.data["after"] == "paused":
+            job = client.job(job_id)
+            if job.state == "paused" and event.at >= job.moves[-1].at:
+                return
 
 
 def _results(job: "JobDetail") -> Iterator[str]:

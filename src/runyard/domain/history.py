@@ -58,7 +58,8 @@ def read(lines: Iterable[bytes], snapshot: Snapshot) -> History:
         except ValueError as error:
             history.skipped.append(_first_line(error))
             continue
-        if event.n > history.snapshot.n:
+        # A power cut may have cost the file lines that were read: the next attempt uses their numbers again.
+        if (event.attempt, event.n) > (history.snapshot.attempt, history.snapshot.n):
             _add(history, event, fields)
     return history
 

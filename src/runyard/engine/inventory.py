@@ -1,6 +1,6 @@
 """Which GPUs this machine has, and how they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ MEGABYTE = 1 << 20
 @dataclass(frozen=True)
 class Gpu:
     index: int
+    uuid: str
     name: str
     memory_total_mb: float
     memory_used_mb: float
@@ -25,6 +26,14 @@ def gpus() -> list[Gpu]:
     """GPUs by index; none where there is no driver."""
     with _nvml() as ready:
         return [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())] if ready else []
+
+
+def allowed(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
+    """The GPUs that a CUDA_VISIBLE_DEVICES leaves to this server; all of them where it is not set."""
+    if visible is None:
+        return list(found)
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    return [gpu for gpu in found if any(name == str(gpu.index) or gpu.uuid.startswith(name) for name in names)]
 
 
 @contextmanager
@@ -47,6 +56,7 @@ def _gpu(index: int) -> Gpu:
     power = _ask(pynvml.nvmlDeviceGetPowerUsage, device)
     return Gpu(
         index=index,
+        uuid=str(pynvml.nvmlDeviceGetUUID(device)),
         name=str(pynvml.nvmlDeviceGetName(device)),
         memory_total_mb=memory.total / MEGABYTE,
         memory_used_mb=memory.used / MEGABYTE,

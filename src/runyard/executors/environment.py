@@ -5,7 +5,7 @@ from collections.abc import Mapping
 PASSED_ON = frozenset(
     {
         *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
-        *("XDG_CACHE_HOME", "RUNYARD_CACHE", "TOKENIZERS_PARALLELISM"),
+        *("XDG_CACHE_HOME", "RUNYARD_CACHE", "RUNYARD_THREADS", "TOKENIZERS_PARALLELISM"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     }
@@ -14,5 +14,5 @@ PASSED_ON_PREFIXES = ("LC_", "HF_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDI
 
 
 def for_trainer(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a trainer needs of the server's environment: none of its secrets."""
+    """What a trainer needs of the server's environment: no secret but the hub's token."""
     return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}

@@ -161,7 +161,8 @@ def _read_exit(folder: Path) -> Look | None:
 
 def _stop(handle: Handle, how: Stop) -> None:
     folder = _folder(handle)
-    write_atomically(RunDir(Path(handle["run_dir"])).stop_request, "save" if how == "save" else "discard")
+    with suppress(FileNotFoundError):  # somebody may have removed the run folder
+        write_atomically(RunDir(Path(handle["run_dir"])).stop_request, "save" if how == "save" else "discard")
     process = _read_json(folder / "process.json")
     if process is None or process["nonce"] != handle["nonce"]:
         return  # a wrapper that has not come so far will see the request

@@ -203,6 +203,8 @@ def write_exit(folder: Path, status: int, started_at: float, left: list[int]) ->
         try:
             return write(folder / "exit.json", record, durable=True)
         except OSError as error:  # a full disk must not turn a finished job into a lost one
+            if not folder.is_dir():
+                return None  # the run folder was removed: nobody will read it
             print(f"can't write exit.json, trying again: {error}", file=sys.stderr, flush=True)
             time.sleep(1)
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -117,7 +118,8 @@ class Emitter:
         event = {"n": self.snapshot.n + 1, "at": self._clock(), "attempt": self.attempt, "type": type_, **fields}
         self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
         self.snapshot.take(event)
-        write_atomically(self.rundir.progress, self.snapshot.model_dump_json(), durable=False)
+        with suppress(OSError):  # the history holds it all; a run must not fail for want of its summary
+            write_atomically(self.rundir.progress, self.snapshot.model_dump_json(), durable=False)
 
     def _append(self, line: bytes) -> None:
         """Write the whole line or, when the disk is full, nothing of it."""

@@ -1,6 +1,6 @@
 """What a trainer reports: one JSON object a line in `events.jsonl`, numbered from 1 without gaps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -162,14 +162,16 @@ class Snapshot(BaseModel):
             case "resumed":
                 self.step = event["step"]
             case "progress":
-                for name in ("phase", "step", "total_steps", "epoch", "eta_seconds"):
-                    setattr(self, name, event[name])
+                self._set(event, ("phase", "step", "total_steps", "epoch", "eta_seconds"))
             case "metric":
                 self.values.update(event["values"])
-                for name in event["values"].keys() & HEADLINES:
-                    setattr(self, name, event["values"][name])
+                self._set(event["values"], HEADLINES & event["values"].keys())
             case "finished":
                 self.outcome = event["outcome"]
+
+    def _set(self, values: Mapping[str, Any], names: Iterable[str]) -> None:
+        for name in names:
+            setattr(self, name, values[name])
 
     def _enter(self, phase: Phase) -> None:
         if (self.phase == "preparing") != (phase == "preparing"):  # rows are not optimizer steps

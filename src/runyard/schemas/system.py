@@ -10,6 +10,7 @@ class Health(BaseModel):
 
 class GpuRead(BaseModel):
     index: int
+    uuid: str
     name: str
     memory_total_mb: float
     memory_used_mb: float

@@ -29,8 +29,8 @@ from runyard.sdk.errors import ApiError
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
 API = "/api/v1"
-UPLOAD_TIMEOUT = httpx.Timeout(60, read=600)
-"""Seconds; the server checks every row before it answers."""
+CHECK_TIMEOUT = httpx.Timeout(60, read=6000)
+"""Seconds; the server checks every row before it answers, and gives up by itself."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Call(Generic[Answer]):
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     upload: tuple[str, Path] | None = None
+    patient: bool = False
+    """The server may check data before it answers."""
     sink: Callable[[bytes], object] | None = None
 
     def __iter__(self) -> Generator["Call[Any]", Any, Answer]:
@@ -58,14 +60,21 @@ class Call(Generic[Answer]):
     @contextmanager
     def request(self) -> Iterator[dict[str, Any]]:
         """The arguments for httpx."""
-        request = {"method": self.method, "url": self.path, "params": self.params, "headers": self.headers}
+        request: dict[str, Any] = {
+            "method": self.method,
+            "url": self.path,
+            "params": self.params,
+            "headers": self.headers,
+        }
+        if self.patient:
+            request["timeout"] = CHECK_TIMEOUT
         if self.upload is None:
             yield request if self.body is None else request | {"json": self.body}
             return
         name, path = self.upload
         with path.open("rb") as file:
             files = {"file": (path.name, file, "application/octet-stream")}
-            yield request | {"files": files, "data": {"name": name}, "timeout": UPLOAD_TIMEOUT}
+            yield request | {"files": files, "data": {"name": name}}
 
     def answer(self, body: bytes) -> Answer:
         try:
@@ -123,7 +132,8 @@ def system() -> Call[SystemRead]:
 
 def post_job(spec: SftSpec | DpoSpec, idempotency_key: str) -> Call[JobDetail]:
     body = json.loads(spec.model_dump_json(exclude_unset=True)) | {"kind": spec.kind}
-    return Call("POST", f"{API}/jobs", _parser(JobDetail), body=body, headers={"Idempotency-Key": idempotency_key})
+    headers = {"Idempotency-Key": idempotency_key}
+    return Call("POST", f"{API}/jobs", _parser(JobDetail), body=body, headers=headers, patient=True)
 
 
 def job(job_id: str) -> Call[JobDetail]:
@@ -194,7 +204,7 @@ def content(path: str, sink: Callable[[bytes], object]) -> Call[None]:
 
 
 def post_dataset(path: Path, name: str) -> Call[DataSetRead]:
-    return Call("POST", f"{API}/datasets", _parser(DataSetRead), upload=(name, path))
+    return Call("POST", f"{API}/datasets", _parser(DataSetRead), upload=(name, path), patient=True)
 
 
 def datasets(*, cursor: str | None = None, limit: int = 50) -> Call[Page[DataSetRead]]:

@@ -44,4 +44,4 @@ def _spec(job: jobfile.Spec | Path | str | Mapping[str, Any]) -> jobfile.Spec:
             return jobfile.load(Path(job))
         case Mapping():
             return jobfile.from_dict(job, Path.cwd())
-    return jobfile.from_dict(job.model_dump(exclude_unset=True) | {"kind": job.kind}, Path.cwd())
+    return job

@@ -12,7 +12,8 @@ from runyard.data.report import CheckReport
 from runyard.domain.errors import InvalidError
 from runyard.protocol.problems import Problem
 
-SECONDS = 120.0
+SECONDS, BYTES_A_SECOND = 120.0, 1_000_000
+"""Time for a check, and for how much data a second more is given."""
 SHOWN_BYTES = 300
 
 
@@ -23,13 +24,14 @@ async def check(path: Path, kind: str | None = None, columns: Mapping[str, str] 
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "runyard.data", *arguments, "--", str(path),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
+        start_new_session=True, env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # none of our secrets
     )  # fmt: skip
+    seconds = _time_for(path)
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             output, errors = await process.communicate()
     except TimeoutError:
-        raise _unusable(path, f"checking it takes longer than {SECONDS:.0f} seconds") from None
+        raise _unusable(path, f"checking it takes longer than {seconds:.0f} seconds") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -38,6 +40,10 @@ async def check(path: Path, kind: str | None = None, columns: Mapping[str, str] 
     if process.returncode != 0:
         raise _unusable(path, f"the check broke off: {errors[-SHOWN_BYTES:].decode(errors='replace').strip()}")
     return _named(CheckReport.model_validate_json(output), path.name)
+
+
+def _time_for(path: Path) -> float:
+    return SECONDS + path.stat().st_size / BYTES_A_SECOND
 
 
 def _named(report: CheckReport, name: str) -> CheckReport:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 class Curves:
-    """Writes `train/...` and `eval/...`. Points after `from_step` left by an earlier attempt are hidden."""
+    """Writes `train/...` and `eval/...`. Points after `from_step`, left by an earlier attempt, are hidden."""
 
-    def __init__(self, folder: Path, from_step: int) -> None:
+    def __init__(self, folder: Path, from_step: int | None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=from_step + 1 if from_step else None)
+        self._writer = SummaryWriter(str(folder), purge_step=None if from_step is None else from_step + 1)
 
     def add(self, split: str, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():

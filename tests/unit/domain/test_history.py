@@ -112,3 +112,10 @@ def test_a_metric_can_not_pretend_to_be_the_runs_progress() -> None:
     event = {"type": "metric", "step": 1, "values": {"n": 77, "step": 88, "outcome": 1}}
     news = history.read(lines(event), Snapshot())
     assert (news.snapshot.n, news.snapshot.step, news.snapshot.outcome) == (1, 0, None)
+
+
+def test_an_attempt_after_a_power_cut_may_use_numbers_again() -> None:
+    """The file can have lost lines that were read from it: what the next attempt says is news all the same."""
+    before = Snapshot(n=100, attempt=1)
+    news = history.read(lines({"type": "resumed", "step": 5, "checkpoint": None}, attempt=2, first=81), before)
+    assert (news.forget_after, news.snapshot.n, news.snapshot.attempt) == (5, 81, 2)

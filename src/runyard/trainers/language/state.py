@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from runyard.protocol.rundir import write_atomically
+
 FILE = "runyard.json"
 
 
@@ -43,7 +45,7 @@ class RunState(BaseModel):
         return best
 
     def save(self, folder: Path) -> None:
-        (folder / FILE).write_text(self.model_dump_json())
+        write_atomically(folder / FILE, self.model_dump_json())
 
     @classmethod
     def load(cls, folder: Path) -> "RunState":

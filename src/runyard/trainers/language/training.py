@@ -15,10 +15,14 @@ def train(trainer: Any, guide: Guide) -> None:
 
     last = checkpoints.newest(guide.rundir)
     step = last[0] if last else 0
-    if last or guide.emitter.attempt > 1:
+    is_resumed = last is not None or guide.emitter.attempt > 1
+    if is_resumed:
         path = str(last[1].relative_to(guide.rundir.root)) if last else None
         guide.emitter.resumed(step, path)
-    telemetry, curves = Telemetry(guide.gpu_uuid, time.monotonic), Curves(guide.rundir.tensorboard, step)
+    telemetry, curves = (
+        Telemetry(guide.gpu_uuid, time.monotonic),
+        Curves(guide.rundir.tensorboard, step if is_resumed else None),
+    )
     _replace_callbacks(trainer, [StepCallback(guide), ReportCallback(guide, telemetry, curves)])
     guide.emitter.phase("training")
     try:
