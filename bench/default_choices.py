@@ -3,14 +3,13 @@
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bench.models import unpack_smollm2
 from bench.result import Result
+from bench.training import train
 
 ROUNDS = 2
 LENGTH = 256
@@ -64,10 +63,6 @@ def trained_tokens_per_second(model: Path, rundir: Path, data: Path, choices: di
         "training": {"max_steps": STEPS, "max_length": LENGTH, "learning_rate": 1e-4, **choices},
         "checkpoints": {"every_steps": 1000},
     }
-    rundir.mkdir()
-    (rundir / "spec.json").write_text(json.dumps(spec))
-    subprocess.run([sys.executable, "-m", "runyard.trainers", str(rundir)], check=True, stdout=subprocess.DEVNULL)
-    events = [json.loads(line) for line in (rundir / "events.jsonl").read_text().splitlines()]
-    steps = [e for e in events if e["type"] == "metric" and e["split"] == "train"]
+    steps = train(spec, rundir)
     tokens = sum(e["values"]["trained_tokens_per_second"] * e["values"]["iteration_seconds"] for e in steps)
     return float(tokens / sum(e["values"]["iteration_seconds"] for e in steps))

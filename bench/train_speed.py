@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.models import unpack_smollm2
 from bench.result import Result
+from bench.training import train
 
 ROUNDS = 2
 STEPS = 10
@@ -66,11 +67,7 @@ def runyard_steps(model: Path, rundir: Path, data: Path) -> list[float]:
         },
         "checkpoints": {"every_steps": STEPS},
     }  # fmt: skip
-    rundir.mkdir()
-    (rundir / "spec.json").write_text(json.dumps(spec))
-    subprocess.run([sys.executable, "-m", "runyard.trainers", str(rundir)], check=True, stdout=subprocess.DEVNULL)
-    events = [json.loads(line) for line in (rundir / "events.jsonl").read_text().splitlines()]
-    return gaps([event["at"] for event in events if event["type"] == "metric" and event["split"] == "train"])
+    return gaps([event["at"] for event in train(spec, rundir)])
 
 
 def bare_steps(model: Path, output: Path, data: Path) -> list[float]:
