@@ -49,7 +49,7 @@ def messages(path: Path, **options: Any) -> list[str]:
         ("a.csv", "", "has no rows: the file is empty"),
         ("a.csv", "prompt,completion\n", "has no rows"),
         ("a.jsonl", b"\x00\x01\x02 binary", "is binary, not text"),
-        ("a.jsonl", gzip.compress(LINE.encode(, mtime=0)), "is compressed (gzip): unpack it first"),
+        ("a.jsonl", gzip.compress(LINE.encode(), mtime=0), "is compressed (gzip): unpack it first"),
         ("a.csv", b"PK\x03\x04 the rest", "is a ZIP archive or an office document"),
         ("a.jsonl", LINE.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
         ("a.parquet", LINE, "is not a Parquet file"),
