@@ -15,7 +15,7 @@ from bench.result import Result
 from bench.training import train
 
 ROUNDS = 2
-STEPS = 10
+STEPS = 8
 WARM_UP = 2
 BATCH = 4
 LENGTH = 128
