@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from runyard.protocol.specs import ModelSpec
+from runyard.protocol.specs.language import ModelSpec
 from runyard.trainers import quiet
 from runyard.trainers.language import models
 

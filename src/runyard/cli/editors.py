@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from runyard.protocol.specs import SHORT_FORMS, SPEC_CLASSES, job_spec
+from runyard.protocol.specs import SPEC_CLASSES, job_spec
+from runyard.protocol.specs.language import SHORT_FORMS
 
 
 def schema() -> str:

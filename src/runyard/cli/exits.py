@@ -13,17 +13,18 @@ class Code(IntEnum):
     NO_SERVER = 5
     CANCELLED = 6
     PAUSED = 7
+    SERVER_FAILED = 8
     INTERRUPTED = 130
 
 
 MEANINGS = (
     "Exit codes: 0 done · 1 the job failed · 2 bad input or usage · 3 not found · 4 refused in this state, or no room"
-    " · 5 no server · 130 interrupted. Watching: 0 completed · 1 failed · 6 cancelled · 7 paused."
+    " · 5 no server · 8 the server failed · 130 interrupted. Watching: 0 completed · 1 failed · 6 cancelled · 7 paused."
 )
 
 STATUS_CODES = {
-    400: Code.BAD_INPUT, 404: Code.NOT_FOUND, 409: Code.REFUSED, 413: Code.BAD_INPUT, 422: Code.BAD_INPUT,
-    429: Code.REFUSED, 507: Code.REFUSED,
+    400: Code.BAD_INPUT, 403: Code.REFUSED, 404: Code.NOT_FOUND, 409: Code.REFUSED, 413: Code.BAD_INPUT,
+    415: Code.BAD_INPUT, 422: Code.BAD_INPUT, 429: Code.REFUSED, 507: Code.REFUSED,
 }  # fmt: skip
 
 
@@ -31,25 +32,27 @@ def report(error: Exception) -> Code | None:
     """Say what went wrong; the exit code, or None for an error that is a mistake in this program."""
     from runyard.sdk import errors
 
+    if isinstance(error, errors.ClientError):
+        for problem in getattr(error, "problems", ()) or (error,):
+            say(str(problem), error.hint)
+        return _code(error)
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # who read our output has enough
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return Code.BAD_INPUT
+    return None
+
+
+def _code(error: Exception) -> Code:
+    from runyard.sdk import errors
+
     match error:
-        case errors.JobFileError():
-            code = Code.BAD_INPUT
         case errors.NoServerError():
-            code = Code.NO_SERVER
+            return Code.NO_SERVER
         case errors.ApiError(status=status):
-            code = STATUS_CODES.get(status, Code.JOB_FAILED)
-        case errors.ClientError():
-            code = Code.BAD_INPUT
-        case BrokenPipeError():
-            return None  # whoever read our output has enough: Typer leaves without a word
-        case OSError():
-            say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-            return Code.BAD_INPUT
-        case _:
-            return None
-    for problem in getattr(error, "problems", ()) or (error,):
-        say(str(problem), error.hint)
-    return code
+            return STATUS_CODES.get(status, Code.SERVER_FAILED)
+        case errors.ChecksumError():
+            return Code.SERVER_FAILED
+    return Code.BAD_INPUT
 
 
 def say(message: str, hint: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """Data sets by their hub name."""
 
+import errno
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ def _load(name: str, subset: str | None, split: str) -> Any:
     except datasets.exceptions.DatasetNotFoundError as error:
         raise refuse(name, f"the hub has no such data set, or it needs a sign-in: {error}") from None
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise _explain(name, error) from None
 
 

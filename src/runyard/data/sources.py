@@ -9,7 +9,7 @@ from pathlib import Path
 from runyard.data import files, hub
 from runyard.data.errors import refuse
 from runyard.data.lines import RawRow
-from runyard.protocol.specs import DataSpec
+from runyard.protocol.specs.language import DataSpec
 
 HUB_NAME = re.compile(r"(?P<name>[\w-][\w.-]*(/[\w.-]+)?)(:(?P<split>[\w.-]+))?")
 

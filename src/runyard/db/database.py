@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from runyard.domain.errors import NewerDatabaseError
@@ -17,6 +14,7 @@ from runyard.domain.errors import NewerDatabaseError
 Session = AsyncSession
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 60
 WRITER_LOCK = 0x52554E59  # "RUNY": any number that no other program takes on this database
 SQLITE_SETTINGS = (
@@ -96,10 +94,18 @@ def _postgresql(url: URL) -> AsyncEngine:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "runyard.db:migrations")
-    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
-    for revision in MigrationContext.configure(connection).get_current_heads():
-        if revision not in known:
-            raise NewerDatabaseError(revision)
-    command.upgrade(config, "head")
+    known = sorted(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*_*.py"))
+    found = _revision(connection)
+    if found is not None and found not in known:
+        raise NewerDatabaseError(found)
+    if found != known[-1]:
+        from runyard.db.migrations import upgrade  # noqa: PLC0415 - slow to load, and seldom needed
+
+        upgrade(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found

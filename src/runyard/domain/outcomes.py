@@ -7,6 +7,7 @@ from typing import Any
 
 from runyard.domain.lifecycle import Cause
 
+EXIT_DISK_FULL = 74
 EXIT_STOPPED = 75
 EXIT_BY_SIGTERM = 128 + signal.SIGTERM
 SAID = {"completed": Cause.COMPLETED, "stopped": Cause.STOPPED, "failed": Cause.FAILED}
@@ -44,6 +45,8 @@ def judge(ending: Ending) -> Verdict:
         return Verdict(Cause.COMPLETED)
     if ending.code == EXIT_STOPPED or (ending.stop_asked and ending.code == EXIT_BY_SIGTERM):
         return Verdict(Cause.STOPPED)  # a trainer that is still loading has nothing to save and may just end
+    if ending.code == EXIT_DISK_FULL:
+        return Verdict(Cause.FAILED, "disk_full", "no room left on the disk of the run folder")
     if ending.signal is not None:
         return Verdict(Cause.FAILED, "killed", f"the trainer was ended by {_name(ending.signal)}")
     return Verdict(

@@ -128,7 +128,8 @@ class Emitter:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.rundir.events))
         except OSError:
-            self._file.truncate(before)
+            with suppress(OSError):
+                self._file.truncate(before)
             raise
 
     def _cut_half_line(self) -> None:
@@ -143,7 +144,8 @@ class Emitter:
                     keep = start + newline + 1
                     break
                 keep = start
-            file.truncate(keep)
+            if keep < size:
+                file.truncate(keep)
 
     def _last_snapshot(self) -> Snapshot:
         """The snapshot of the run so far; its number is taken from the history, which is written first."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.domain.lifecycle import State
 from runyard.protocol.events import Snapshot
-from runyard.protocol.specs import Priority
+from runyard.protocol.specs.run import Priority
 
 
 class Read(BaseModel):

@@ -17,7 +17,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from runyard.domain.lifecycle import State
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.schemas.artifacts import ArtifactRead
 from runyard.schemas.datasets import DataSetRead
 from runyard.schemas.jobs import CheckpointRead, EventRead, JobDetail, JobRead, LogLines, MetricRead

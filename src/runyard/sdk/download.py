@@ -54,8 +54,9 @@ def download_logs(job_id: str, to: Path | str) -> Generator[Steps, Any, Saved]:
 
 
 def download_artifact(artifact: ArtifactRead, to: Path | str) -> Generator[Steps, Any, Saved]:
-    """One file."""
-    to = _free(Path(to))
+    """One file, under its own name where `to` is a folder."""
+    to = Path(to)
+    to = _free(to / Path(artifact.path).name if to.is_dir() else to)
     with _beside(to) as part:
         yield from calls.content(f"/artifacts/{artifact.artifact_id}/content", part.write)
         part.seek(0)
@@ -80,9 +81,8 @@ def _download(path: str, to: Path, wanted: Mapping[str, str]) -> Generator[Steps
 
 def _free(to: Path) -> Path:
     to = to.absolute()
-    if to.is_dir() and not any(to.iterdir()):
-        to.rmdir()
-    if to.exists():
+    is_empty = to.is_dir() and not any(to.iterdir())
+    if to.exists() and not is_empty:
         raise ClientError(f"{to} exists already", hint="choose another place with --output, or remove it first")
     to.parent.mkdir(parents=True, exist_ok=True)
     return to
@@ -108,10 +108,19 @@ def _unpack(part: BufferedRandom, to: Path, wanted: Mapping[str, str]) -> Saved:
     folder = to.with_name(f".{to.name}.{os.getpid()}.folder")
     try:
         saved = _check(part, to, wanted, folder)
-        folder.rename(to)
+        _rename(folder, to)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return saved
+
+
+def _rename(folder: Path, to: Path) -> None:
+    """Where there is an empty folder, it is filled rather than replaced: somebody may be in it."""
+    if not to.is_dir():
+        folder.rename(to)
+        return
+    for path in folder.iterdir():
+        path.rename(to / path.name)
 
 
 def _check(part: BufferedRandom, to: Path, wanted: Mapping[str, str], folder: Path | None = None) -> Saved:
@@ -125,6 +134,7 @@ def _check(part: BufferedRandom, to: Path, wanted: Mapping[str, str], folder: Pa
                 found[member.filename] = _read(archive, member, folder)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ChecksumError(to.name, [f"the ZIP is damaged ({error})"]) from None
+    wanted = wanted or _enclosed(part)
     checked = 0
     for path, digest in wanted.items():
         got = next((found[name] for name in found if path == name or path.endswith(f"/{name}")), None)
@@ -134,6 +144,15 @@ def _check(part: BufferedRandom, to: Path, wanted: Mapping[str, str], folder: Pa
     if wrong:
         raise ChecksumError(to.name, wrong)
     return Saved(to, len(members), size, checked)
+
+
+def _enclosed(part: BufferedRandom) -> dict[str, str]:
+    """The sums that the server put into the ZIP."""
+    with zipfile.ZipFile(part) as archive:
+        if "SHA256SUMS" not in archive.namelist():
+            return {}
+        lines = archive.read("SHA256SUMS").decode().splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path | None) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from runyard.protocol.problems import Problem, spec_problems
-from runyard.protocol.specs import SPEC_CLASSES, DpoSpec, SftSpec, job_spec, long_form
+from runyard.protocol.specs import SPEC_CLASSES, job_spec
+from runyard.protocol.specs.language import DpoSpec, SftSpec, long_form
 from runyard.sdk import yamlfile
 from runyard.sdk.errors import JobFileError
 

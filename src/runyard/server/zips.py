@@ -1,6 +1,7 @@
 """A ZIP made while it is sent: stored, of known length, at constant memory."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from starlette.responses import StreamingResponse
@@ -18,10 +19,16 @@ class ZipResponse(StreamingResponse):
 
     def __init__(self, bundle: Bundle) -> None:
         zipped = ZipStream(sized=True)
+        digests = {member.name: hashlib.sha256() for member in bundle.members}
         for member in bundle.members:
-            zipped.add(_pieces(member.file, member.size), member.name, size=member.size)
+            pieces = _pieces(member.file, member.size)
+            if not bundle.checksums:
+                pieces = _summed(pieces, digests[member.name])
+            zipped.add(pieces, member.name, size=member.size)
         if bundle.checksums:
             zipped.add(bundle.checksums, CHECKSUMS)
+        else:
+            zipped.add(_sums(digests), CHECKSUMS, size=sum(map(len, _sums(digests))))
         headers = {"Content-Length": str(len(zipped)), "Content-Disposition": f'attachment; filename="{bundle.name}"'}
         super().__init__(zipped, media_type="application/zip", headers=headers)
         self._bundle = bundle
@@ -31,6 +38,18 @@ class ZipResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._bundle.close()
+
+
+def _summed(pieces: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+
+
+def _sums(digests: Mapping[str, "hashlib._Hash"]) -> Iterator[bytes]:
+    """Of files that nobody summed before: known when they have been sent, and they are sent first."""
+    for name, digest in digests.items():
+        yield f"{digest.hexdigest()}  {name}\n".encode()
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:

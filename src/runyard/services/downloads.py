@@ -41,7 +41,8 @@ class Bundle:
     name: str
     members: list[Member] = field(default_factory=list)
     checksums: str = ""
-    """SHA-256 sums, as recorded when the files were written, in the format of sha256sum; empty when there are none."""
+    """SHA-256 sums, as recorded when the files were written, in the format of sha256sum; empty for files that still
+    grow, which are summed while they are sent."""
 
     def add(self, path: Path, name: str) -> Member:
         file = path.open("rb")

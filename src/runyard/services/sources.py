@@ -10,7 +10,7 @@ from runyard.db.queries import datasets
 from runyard.db.tables import DataSet
 from runyard.domain.errors import InvalidError
 from runyard.protocol.problems import Problem
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.services.context import Context
 
 Spec = SftSpec | DpoSpec

@@ -1,6 +1,7 @@
 """`python -m runyard.trainers RUNDIR`: run one job to its end.
 
-Exit codes: 0 completed, 75 stopped on request (run again to go on), 1 failed; with --check, 0 fine, 2 problems.
+Exit codes: 0 completed, 75 stopped on request (run again to go on), 1 failed, 74 failed because the disk is
+full; with --check, 0 fine, 2 problems.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from runyard.protocol.emitter import AlreadyRunningError
 from runyard.protocol.problems import Problem
 from runyard.protocol.rundir import RunDir
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers import machine, quiet, run
 from runyard.trainers.failures import TrainingError, classify
 from runyard.trainers.language import gguf

@@ -26,13 +26,13 @@ def classify(error: BaseException) -> tuple[FailureReason, str]:
             return "bad_data", str(error)
         case ImportError():
             return "missing_package", f"{error}: install it with pip install 'runyard[llm]'"
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+        case OSError() if is_disk_full(error):
             return "disk_full", f"no room left on the disk of {error.filename or 'the run folder'}"
     if type(error).__name__ == "NoMatchingPeftModuleError":
         return "bad_config", f"adapter.target_modules: {_first_line(error)}"
     if _is_out_of_memory(error):
         return "out_of_memory", f"out of memory: {_first_line(error)}"
-    if _is_disk_full(error):
+    if is_disk_full(error):
         return "disk_full", f"no room left on disk: {_first_line(error)}"
     return "error", f"{type(error).__name__}: {_first_line(error)}"
 
@@ -44,11 +44,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "CUDA out of memory" in text)
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    """Torch and safetensors report a full disk in their own exceptions, some only by their text."""
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
+def is_disk_full(error: BaseException) -> bool:
+    """Libraries report a full disk in their own exceptions, some with the system's as a cause, some only by text."""
+    for each in (error, error.__cause__, error.__context__):
+        if isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
     text = str(error)
     return any(sign in text for sign in DISK_FULL_SIGNS)
 

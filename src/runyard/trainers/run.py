@@ -1,6 +1,7 @@
 """The frame of a run: lock, phases, signals, outcome."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,15 @@ from runyard.protocol.emitter import Emitter
 from runyard.protocol.events import FinishedEvent, any_event
 from runyard.protocol.problems import spec_problems
 from runyard.protocol.rundir import RunDir, read_lines_backwards
-from runyard.protocol.specs import DpoSpec, SftSpec, job_spec
+from runyard.protocol.specs import job_spec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers import checkpoints
-from runyard.trainers.failures import TrainingError, classify
+from runyard.trainers.failures import TrainingError, classify, is_disk_full
 from runyard.trainers.stop import Stop, Stopped
 
-COMPLETED, FAILED, STOPPED = 0, 1, 75
-"""Exit codes; 75 (EX_TEMPFAIL) says: stopped on request, run me again to go on."""
+COMPLETED, FAILED, DISK_FULL, STOPPED = 0, 1, 74, 75
+"""Exit codes; 75 (EX_TEMPFAIL) says: stopped on request, run me again to go on; 74 (EX_IOERR): the disk of the run
+folder is so full that not even the last word could be written."""
 
 
 def main(root: Path, attempt: int, cache: Path, clock: Callable[[], float] = time.time) -> int:
@@ -25,6 +28,16 @@ def main(root: Path, attempt: int, cache: Path, clock: Callable[[], float] = tim
 
     A completed run is left as it is. Raises AlreadyRunningError when another process works in the folder.
     """
+    try:
+        return _run(root, attempt, cache, clock)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sys.stderr.write(f"no room left on the disk of {root}\n")
+        return DISK_FULL
+
+
+def _run(root: Path, attempt: int, cache: Path, clock: Callable[[], float]) -> int:
     rundir = RunDir(root)
     with Emitter(rundir, attempt, clock) as emitter:
         if is_completed(rundir):

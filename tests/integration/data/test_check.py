@@ -15,7 +15,7 @@ import pytest
 from runyard.data import DataError
 from runyard.data.check import check
 from runyard.data.sources import Source, eval_source
-from runyard.protocol.specs import DataSpec
+from runyard.protocol.specs.language import DataSpec
 
 GOOD = {"prompt": "Hi", "completion": "Hello"}
 OTHER = {"prompt": "Bye", "completion": "Farewell"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runyard.data import DataError
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers.text.chat import CHATML
 from runyard.trainers.text.prepare import prepare
 from runyard.trainers.text.prepared import Prepared

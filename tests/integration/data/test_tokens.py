@@ -101,6 +101,17 @@ def test_answers_whose_first_letters_join_the_prompt(smollm2: Any) -> None:
     assert smollm2.decode(example.prompt + example.rejected) == "unknow<|im_end|>"
 
 
+@pytest.mark.parametrize(
+    ("word", "chosen", "rejected"),
+    [("un", "believable", "know"), ("java", "ih", "er"), ("Fi", "choice", "Prec")],
+)
+def test_joined_letters_cost_the_prompt_its_last_word_alone(
+    word: str, chosen: str, rejected: str, smollm2: Any
+) -> None:
+    example = pair({"prompt": f"Please say {word}", "chosen": chosen, "rejected": rejected}, smollm2)
+    assert smollm2.decode(example.prompt) == "Please say"
+
+
 def test_pair_that_is_the_same_after_the_cut_has_nothing_to_learn(smollm2: Any) -> None:
     row = {"prompt": "Say it:", "chosen": " one two three four", "rejected": " one two three five"}
     assert pair(row, smollm2).learnt

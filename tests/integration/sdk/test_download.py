@@ -96,6 +96,32 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
         assert client.download_logs("a", tmp_path / "empty").files == 1
 
 
+def test_an_empty_folder_is_filled_and_stays_itself(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    before = here.stat().st_ino
+    with client_of(zipped({"final/config.json": b"{}"})) as client:
+        client.download_model("a", here)
+    assert (here.stat().st_ino, (here / "final" / "config.json").read_bytes()) == (before, b"{}")
+    assert os.listdir(tmp_path) == ["here"]
+
+
+def test_logs_are_compared_with_the_sums_that_come_with_them(tmp_path: Path) -> None:
+    sums = f"{hashlib.sha256(b'line').hexdigest()}  stdout.log\n".encode()
+    with client_of(zipped({"stdout.log": b"line", "SHA256SUMS": sums})) as client:
+        assert client.download_logs("a", tmp_path / "logs").checked == 1
+    damaged = client_of(zipped({"stdout.log": b"lime", "SHA256SUMS": sums}))
+    with damaged as client, pytest.raises(ChecksumError, match=r"stdout\.log has another SHA-256"):
+        client.download_logs("a", tmp_path / "again")
+
+
+def test_one_file_goes_into_a_folder_under_its_own_name(tmp_path: Path) -> None:
+    with client_of(WEIGHTS) as client:
+        saved = client.download_artifact(artifact_of(WEIGHTS), tmp_path)
+    assert saved.path.parent == tmp_path
+    assert saved.path.read_bytes() == WEIGHTS
+
+
 async def test_one_file_async(tmp_path: Path) -> None:
     artifact = artifact_of(WEIGHTS)
     transport = httpx.MockTransport(lambda request: httpx.Response(200, content=WEIGHTS))

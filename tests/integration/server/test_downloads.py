@@ -199,6 +199,8 @@ async def test_logs_are_sent_as_long_as_they_were_when_asked_for(api: Any, train
             with (trainer.rundir.attempt(2) / "stderr.log").open("ab") as log:
                 log.write(b"more")
     found = unzipped(received.getvalue())
+    sums = dict(reversed(line.split("  ")) for line in found.pop("SHA256SUMS").decode().splitlines())
+    assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
     assert {name: len(content) for name, content in found.items()} == {
         "events.jsonl": 3, "attempts/1/stdout.log": 4, "attempts/2/stderr.log": 10 * MEGABYTE,
     }  # fmt: skip

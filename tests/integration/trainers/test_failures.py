@@ -8,7 +8,9 @@ import time
 
 import pytest
 
+from runyard.protocol.specs.language import ModelSpec
 from runyard.trainers import checkpoints, failures, run
+from runyard.trainers.language import models
 
 pytestmark = pytest.mark.llm
 
@@ -142,6 +144,27 @@ def test_a_full_disk_fails_the_run_and_keeps_older_checkpoints(make_run, cache, 
     (rundir.root / "filler").unlink()
     assert run.main(rundir.root, 2, cache, time.time) == 0
     assert [event.step for event in events(rundir, "resumed")] == [8]
+
+
+def test_a_disk_too_full_for_the_last_word_is_told_by_the_exit_code(make_run, cache, capsys):
+    rundir = make_run()
+    rundir.events.symlink_to("/dev/full")
+    assert run.main(rundir.root, 1, cache, time.time) == run.DISK_FULL
+    assert capsys.readouterr().err.endswith(f"no room left on the disk of {rundir.root}\n")
+
+
+class FullCache:
+    """What transformers' Auto classes do when the hub cache's disk is full."""
+
+    @staticmethod
+    def from_pretrained(name, **_):
+        raise OSError(f"can't load {name}") from OSError(errno.ENOSPC, "full")
+
+
+def test_a_disk_that_fills_while_a_model_comes_is_no_missing_model(cache):
+    with pytest.raises(OSError, match="can't load") as caught:
+        models._from_source(FullCache, ModelSpec(name="owner/model"), cache)
+    assert failures.classify(caught.value)[0] == "disk_full"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runyard.protocol.specs import ModelSpec
+from runyard.protocol.specs.language import ModelSpec
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import models
 

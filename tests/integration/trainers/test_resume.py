@@ -103,6 +103,17 @@ def test_an_evaluation_that_a_stop_prevented_is_made_up_for(make_run, train, tra
     assert same_weights(whole.final, stopped.final)
 
 
+def test_a_checkpoint_that_nobody_was_told_of_is_told_of_when_the_run_goes_on(make_run, train, train_until, events):
+    rundir = make_run(checkpoints={"every_steps": 100})
+    step = train_until(rundir, 2, attempt=1)
+    lines = rundir.events.read_bytes().splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if b'"type":"checkpoint"' in line)
+    rundir.events.write_bytes(b"".join(lines[:at]))  # killed between the rename and the report
+    assert train(rundir, attempt=2) == 0
+    told = [event for event in events(rundir, "checkpoint") if event.step == step]
+    assert [(event.attempt, bool(event.files)) for event in told] == [(2, True)]
+
+
 def curve(events, rundir, split="train") -> list[tuple[int, Any, Any]]:
     """Loss and token count by step, later attempts after a `resumed` event taking the place of earlier ones."""
     points: dict[int, Any] = {}

@@ -23,6 +23,7 @@ def said(outcome: str, reason: str | None = None, message: str = "") -> dict[str
         (Ending(said=said("failed"), code=1), Verdict(Cause.FAILED, "error")),
         (Ending(code=0), Verdict(Cause.COMPLETED)),
         (Ending(code=75), Verdict(Cause.STOPPED)),
+        (Ending(code=74), Verdict(Cause.FAILED, "disk_full", "no room left on the disk of the run folder")),
         (Ending(code=143, signal=15, stop_asked=True), Verdict(Cause.STOPPED)),
         (Ending(code=143, stop_asked=True), Verdict(Cause.STOPPED)),
         (Ending(code=143, signal=15), Verdict(Cause.FAILED, "killed", "the trainer was ended by SIGTERM")),

@@ -2,7 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from runyard.protocol.problems import spec_problems
-from runyard.protocol.specs import DpoSpec, SftSpec, job_spec
+from runyard.protocol.specs import job_spec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 
 SMALL = {"kind": "sft", "model": "owner/name", "data": "rows.jsonl"}
 
@@ -38,6 +39,10 @@ def test_the_kind_chooses_the_class() -> None:
     [
         ({"modle": "x"}, "modle: unknown field; did you mean model?"),
         ({"training": {"learning_rat": 1}}, "training.learning_rat: unknown field; did you mean learning_rate?"),
+        (
+            {"adapter": {"target_modules": "q_proj"}},
+            "adapter.target_modules: must be all-linear, or a list of layer names such as [q_proj, v_proj]",
+        ),
         ({"adapter": {"r": 8}}, "adapter.r: unknown field; known here: type, rank, alpha, dropout, target_modules"),
         ({"model": None}, "model: must be a section of fields, such as `field: value`"),
         ({"data": {}}, "data.train: is required"),

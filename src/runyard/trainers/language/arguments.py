@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runyard.protocol.specs import DpoSpec, Optimizer, SftSpec
+from runyard.protocol.specs.language import DpoSpec, Optimizer, SftSpec
 from runyard.trainers.language.trl_trainers import Guide
 
 OPTIMIZERS: dict[Optimizer, str] = {

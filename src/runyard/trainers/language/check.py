@@ -5,7 +5,7 @@ from typing import Any
 
 from runyard.data.errors import DataError
 from runyard.protocol.problems import Problem
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import choices, models
 from runyard.trainers.machine import Machine

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from runyard.protocol.specs import DpoSpec, DType, SftSpec
+from runyard.protocol.specs.language import DpoSpec, DType, SftSpec
 from runyard.trainers.language import memory
 from runyard.trainers.language.models import ModelShape
 from runyard.trainers.machine import Machine

@@ -6,7 +6,7 @@ is handed over bare with the adapter's config: a model with an adapter attached 
 
 from typing import TYPE_CHECKING, Any
 
-from runyard.protocol.specs import DpoSpec
+from runyard.protocol.specs.language import DpoSpec
 from runyard.trainers.language import arguments, models
 from runyard.trainers.language.trl_trainers import Guide, GuidedDpoTrainer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from runyard.protocol.rundir import RunDir, write_atomically
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language.choices import Choice, Plan
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers import checkpoints, machine, manifest, quiet
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import check, choices, export, frozen, models

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from runyard.protocol.specs import DpoSpec, DType, SftSpec
+from runyard.protocol.specs.language import DpoSpec, DType, SftSpec
 from runyard.trainers.language.models import ModelShape
 from runyard.trainers.machine import Machine
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.rundir import RunDir
-from runyard.protocol.specs import DType, TrainerSpec
+from runyard.protocol.specs.language import DType, LanguageSpec
 from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import models
@@ -29,7 +29,7 @@ class Agreement:
 
 
 def merge(
-    spec: TrainerSpec,
+    spec: LanguageSpec,
     dtype: DType,
     rundir: RunDir,
     tokenizer: "PreTrainedTokenizerBase",

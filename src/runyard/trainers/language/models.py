@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runyard.protocol.specs import DType, ModelSpec, TrainerSpec
-from runyard.trainers.failures import TrainingError
+from runyard.protocol.specs.language import DType, LanguageSpec, ModelSpec
+from runyard.trainers.failures import TrainingError, is_disk_full
 from runyard.trainers.language import gguf
 from runyard.trainers.machine import Machine
 
@@ -67,7 +67,7 @@ def load_model(model: ModelSpec, dtype: DType, cache: Path, *, trainable: bool) 
 TORCH_DTYPES: dict[DType, str] = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def adapter_config(spec: TrainerSpec) -> "LoraConfig | None":
+def adapter_config(spec: LanguageSpec) -> "LoraConfig | None":
     if spec.adapter.type == "none":
         return None
     from peft import LoraConfig
@@ -149,6 +149,8 @@ def _from_source(auto: Any, model: ModelSpec, cache: Path, **options: Any) -> An
     try:
         return auto.from_pretrained(name, revision=model.revision, **options)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise _not_found(_hub_trouble(model, error)) from error
 
 

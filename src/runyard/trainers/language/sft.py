@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from runyard.protocol.specs import SftSpec
+from runyard.protocol.specs.language import SftSpec
 from runyard.trainers.language import arguments, models
 from runyard.trainers.language.trl_trainers import Guide, GuidedSftTrainer
 

@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+from runyard.protocol.events import CheckpointEvent, any_event
+from runyard.protocol.rundir import read_lines_backwards
 from runyard.trainers import checkpoints
 from runyard.trainers.language.trl_trainers import Guide
 
@@ -10,7 +12,7 @@ from runyard.trainers.language.trl_trainers import Guide
 def train(trainer: Any, guide: Guide) -> None:
     """Leaves in the trainer the weights to deliver, unless the run was stopped."""
     from runyard.trainers.curves import Curves
-    from runyard.trainers.language.callbacks import ReportCallback, StepCallback
+    from runyard.trainers.language.callbacks import ReportCallback, StepCallback, report_checkpoint
     from runyard.trainers.telemetry import Telemetry
 
     last = checkpoints.newest(guide.rundir)
@@ -19,6 +21,8 @@ def train(trainer: Any, guide: Guide) -> None:
     if is_resumed:
         path = str(last[1].relative_to(guide.rundir.root)) if last else None
         guide.emitter.resumed(step, path)
+        if last and not _is_reported(guide, step):
+            report_checkpoint(guide, step)
     telemetry, curves = (
         Telemetry(guide.gpu_uuid, time.monotonic),
         Curves(guide.rundir.tensorboard, step if is_resumed else None),
@@ -32,6 +36,15 @@ def train(trainer: Any, guide: Guide) -> None:
         telemetry.close()
     if not guide.stop.requested:
         _take_best(trainer, guide)
+
+
+def _is_reported(guide: Guide, step: int) -> bool:
+    """False for a checkpoint after whose completion, and before whose report, the run was killed."""
+    for line in read_lines_backwards(guide.rundir.events):
+        event = any_event.validate_json(line)
+        if isinstance(event, CheckpointEvent):
+            return event.step == step
+    return False
 
 
 def _steps(trainer: Any, guide: Guide, step: int) -> None:

@@ -17,7 +17,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers import checkpoints
 from runyard.trainers.language import export, grouping
 from runyard.trainers.language.choices import Plan

@@ -7,7 +7,7 @@
 
 import math
 
-from runyard.protocol.specs import DType
+from runyard.protocol.specs.language import DType
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language.state import RunState
 

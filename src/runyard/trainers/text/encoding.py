@@ -11,7 +11,7 @@ from runyard.data.report import CheckReport
 from runyard.data.rows import Row
 from runyard.data.sources import Source
 from runyard.protocol.problems import Problem
-from runyard.protocol.specs import DpoSpec, SftSpec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers.text import chat, tally
 from runyard.trainers.text.tokens import Encoder, Example, PairExample
 

@@ -1,25 +1,20 @@
-"""What a job asks for: one class from the YAML file to the trainer.
+"""Fine-tuning of language models.
 
 A field left out, or set to null where null is allowed, is chosen from machine and data by the trainer, which
 reports the choice with its reason.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Priority = Literal["urgent", "high", "normal", "low"]
+from runyard.protocol.specs.run import RunSpec, Section
+
 DType = Literal["bf16", "fp16", "fp32"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"]
 Optimizer = Literal["adamw", "adamw_8bit", "adafactor", "sgd"]
 PreferenceLoss = Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down"]
-
-
-class Section(BaseModel):
-    """A part of a job file: unknown fields are errors, values are not changed after checking."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ModelSpec(Section):
@@ -41,6 +36,14 @@ class AdapterSpec(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
     """Names of the layers that get an adapter."""
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def all_linear_or_names(cls, value: Any) -> Any:
+        is_names = isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value)
+        if value != "all-linear" and not is_names:
+            raise ValueError("must be all-linear, or a list of layer names such as [q_proj, v_proj]")
+        return value
 
 
 class DataSpec(Section):
@@ -129,11 +132,6 @@ class OutputSpec(Section):
     """Write the base model with the adapter merged in as well, after checking that both give the same logits."""
 
 
-class ResourceSpec(Section):
-    gpus: int | None = Field(default=None, ge=0, le=1)
-    """GPUs for this job; one where the machine has any, unless set."""
-
-
 class PreferenceSpec(Section):
     beta: float = Field(default=0.1, gt=0)
     loss: PreferenceLoss = "sigmoid"
@@ -154,12 +152,9 @@ def long_form(fields: Mapping[str, Any]) -> dict[str, Any]:
     return long
 
 
-class TrainerSpec(Section):
+class LanguageSpec(RunSpec):
     """What every language-model job has."""
 
-    name: str | None = Field(default=None, min_length=1, max_length=100)
-    """Shown in lists; from the data file unless set."""
-    priority: Priority = "normal"
     model: ModelSpec
     adapter: AdapterSpec = AdapterSpec()
     data: DataSpec
@@ -167,7 +162,6 @@ class TrainerSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     output: OutputSpec = OutputSpec()
-    resources: ResourceSpec = ResourceSpec()
 
     @model_validator(mode="before")
     @classmethod
@@ -175,7 +169,7 @@ class TrainerSpec(Section):
         return long_form(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def evaluation_has_data(self) -> "TrainerSpec":
+    def evaluation_has_data(self) -> "LanguageSpec":
         has_data = self.data.eval is not None or self.data.eval_split is not None
         if self.evaluation.early_stopping_patience is not None and not has_data:
             raise ValueError("evaluation.early_stopping_patience needs data.eval or data.eval_split")
@@ -183,16 +177,18 @@ class TrainerSpec(Section):
             raise ValueError("a quantized model can't be fully fine-tuned: set adapter.type to lora")
         if self.adapter.type == "none" and self.output.merge:
             raise ValueError("output.merge needs an adapter to merge")
+        if (self.resources.gpus or 0) > 1:
+            raise ValueError("resources.gpus: this trainer uses one GPU at most")
         return self
 
 
-class SftSpec(TrainerSpec):
+class SftSpec(LanguageSpec):
     """Supervised fine-tuning of a language model."""
 
     kind: Literal["sft"] = "sft"
 
 
-class DpoSpec(TrainerSpec):
+class DpoSpec(LanguageSpec):
     """Direct preference optimisation of a language model (Rafailov et al., 2023, arXiv:2305.18290)."""
 
     kind: Literal["dpo"] = "dpo"
@@ -203,8 +199,3 @@ class DpoSpec(TrainerSpec):
         if self.training.packing:
             raise ValueError("training.packing is for sft: preference pairs can't be packed")
         return self
-
-
-JobSpec = Annotated[SftSpec | DpoSpec, Field(discriminator="kind")]
-job_spec: TypeAdapter[SftSpec | DpoSpec] = TypeAdapter(JobSpec)
-SPEC_CLASSES: dict[str, type[TrainerSpec]] = {"sft": SftSpec, "dpo": DpoSpec}
