@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint, false
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -34,8 +34,16 @@ class Job(Table):
     """As asked for."""
     resolved_spec: Mapped[dict[str, Any]]
     """With every default and absolute paths: what the run folder's spec.json holds."""
+    user: Mapped[str] = mapped_column(default="local", server_default="local")
+    """Whose quota it counts against."""
     priority: Mapped[str]
     gpus: Mapped[int | None]
+    gpu_memory_mb: Mapped[int | None]
+    """Of each of its GPUs; null takes them whole."""
+    cpus: Mapped[float | None]
+    memory_mb: Mapped[int | None]
+    resumable: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """May be paused for an urgent job."""
     state: Mapped[str]
     reason: Mapped[str | None]
     """Why it failed: a word for programs."""
@@ -43,6 +51,15 @@ class Job(Table):
     """Why it failed: a sentence for people."""
     wait_cause: Mapped[str | None]
     queue_position: Mapped[int | None]
+    not_before: Mapped[float | None]
+    """Waits until then, whatever room there is."""
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Tries in a row that failed without anybody asking for another."""
+    yields_to: Mapped[str | None]
+    """The urgent job that it is being paused for."""
+    parent_id: Mapped[str | None]
+    """The job from whose checkpoint it went on, or whose copy with a change it is."""
+    schedule_id: Mapped[str | None]
     snapshot: Mapped[dict[str, Any] | None]
     """The newest protocol.events.Snapshot."""
     events_offset: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -67,23 +84,35 @@ class Attempt(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     number: Mapped[int]
     executor: Mapped[str]
+    machine: Mapped[str | None]
     gpus: Mapped[list[Any]]
+    gpu_memory_mb: Mapped[int | None]
+    cpus: Mapped[float | None]
+    memory_mb: Mapped[int | None]
+    gpu_baseline: Mapped[dict[str, Any] | None]
+    """MB in use on each of its GPUs, by index, before it was launched."""
+    process: Mapped[dict[str, Any] | None]
+    """What tells its processes from all others: the content of process.json."""
     handle: Mapped[dict[str, Any] | None]
     """How the executor finds it again; null until it was launched."""
     lease_owner: Mapped[str | None]
     lease_token: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
     stop_sent: Mapped[str | None]
-    """`save` or `discard`, once the trainer was told to stop."""
+    """`save`, `discard` or `kill`, once the trainer was told to stop."""
+    stop_reason: Mapped[str | None]
+    """Why, when nobody asked for it: `stalled` or `timeout`."""
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
+    released_at: Mapped[float | None]
+    """When what it held was seen to be free again."""
     exit_code: Mapped[int | None]
     exit_signal: Mapped[int | None]
     reason: Mapped[str | None]
     message: Mapped[str | None]
 
-    __table_args__ = (UniqueConstraint("job_id", "number"), Index(None, "ended_at"))
+    __table_args__ = (UniqueConstraint("job_id", "number"), Index(None, "ended_at"), Index(None, "released_at"))
 
 
 class Move(Table):
@@ -99,6 +128,8 @@ class Move(Table):
     after: Mapped[str]
     cause: Mapped[str]
     actor: Mapped[str]
+    reason: Mapped[str | None]
+    message: Mapped[str | None]
 
 
 class FeedEvent(Table):
@@ -185,3 +216,43 @@ class IdempotencyKey(Table):
     body_sha256: Mapped[str]
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     created_at: Mapped[float]
+
+
+class Quarantine(Table):
+    """A GPU that nothing is started on, because its memory did not come back."""
+
+    __tablename__ = "quarantines"
+
+    machine: Mapped[str] = mapped_column(primary_key=True)
+    gpu: Mapped[int] = mapped_column(primary_key=True)
+    cause: Mapped[str]
+    since: Mapped[float]
+
+
+class Schedule(Table):
+    """A job that is submitted at a time, or again and again by a cron line."""
+
+    __tablename__ = "schedules"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    cron: Mapped[str | None]
+    timezone: Mapped[str]
+    next_at: Mapped[float | None] = mapped_column(index=True)
+    """Null when it is over or switched off."""
+    last_at: Mapped[float | None]
+    last_job_id: Mapped[str | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[float]
+
+
+class Leader(Table):
+    """Which engine moves the jobs of this database; the lease is on the database's clock."""
+
+    __tablename__ = "leaders"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    token: Mapped[str]
+    expires_at: Mapped[float]

@@ -32,6 +32,12 @@ class Cause(StrEnum):
     COMPLETED = "completed"
     STOPPED = "stopped"
     FAILED = "failed"
+    RETRIED = "retried"
+    """It failed in a way that another try may not, and is tried again by itself."""
+    PREEMPTED = "preempted"
+    """It has to make room for an urgent job."""
+    YIELDED = "yielded"
+    """It has made room, and waits at its old place."""
 
 
 FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
@@ -47,15 +53,22 @@ MOVES: dict[tuple[State, Cause], State] = {
     (State.STARTING, Cause.CANCEL_ASKED): State.CANCELLING,
     (State.STARTING, Cause.COMPLETED): State.COMPLETED,
     (State.STARTING, Cause.STOPPED): State.QUEUED,
+    (State.STARTING, Cause.RETRIED): State.QUEUED,
+    (State.STARTING, Cause.PREEMPTED): State.PAUSING,
     (State.STARTING, Cause.FAILED): State.FAILED,
     (State.RUNNING, Cause.PAUSE_ASKED): State.PAUSING,
     (State.RUNNING, Cause.CANCEL_ASKED): State.CANCELLING,
     (State.RUNNING, Cause.COMPLETED): State.COMPLETED,
     # Nobody here asked it to stop: the machine did. It saved, so it goes on when there is room.
     (State.RUNNING, Cause.STOPPED): State.QUEUED,
+    (State.RUNNING, Cause.RETRIED): State.QUEUED,
+    (State.RUNNING, Cause.PREEMPTED): State.PAUSING,
     (State.RUNNING, Cause.FAILED): State.FAILED,
     (State.PAUSING, Cause.CANCEL_ASKED): State.CANCELLING,
     (State.PAUSING, Cause.STOPPED): State.PAUSED,
+    (State.PAUSING, Cause.YIELDED): State.QUEUED,
+    # It ended without saving, but what it had saved before is there to go on from.
+    (State.PAUSING, Cause.RETRIED): State.PAUSED,
     (State.PAUSING, Cause.COMPLETED): State.COMPLETED,
     (State.PAUSING, Cause.FAILED): State.FAILED,
     (State.PAUSED, Cause.RESUME_ASKED): State.QUEUED,
@@ -74,6 +87,7 @@ ALREADY_THERE: dict[Cause, frozenset[State]] = {
     Cause.RESUME_ASKED: frozenset({State.QUEUED, State.STARTING, State.RUNNING}),
     Cause.CANCEL_ASKED: frozenset({State.CANCELLING, State.CANCELLED}),
     Cause.RETRY_ASKED: frozenset({State.QUEUED, State.STARTING, State.RUNNING}),
+    Cause.PREEMPTED: frozenset({State.PAUSING}),
 }
 """States in which a cause has nothing left to change, so that asking twice is no error."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runyard.db.database import Database
 from runyard.db.queries.attempts import Lease
+from runyard.domain import retries
 from runyard.domain.placement import Machine
 from runyard.executors.base import Executor
 from runyard.protocol.rundir import RunDir
@@ -30,6 +31,8 @@ class Context:
     """Called when the feed has something new."""
     grace_seconds: float = 30.0
     save_seconds: float = 600.0
+    retry_seconds: float = retries.FIRST_SECONDS
+    """Pause before the first retry; it doubles with each that follows."""
     token: str = field(init=False)
     """New for every start of an engine; what an earlier one still tries to write is dropped."""
 

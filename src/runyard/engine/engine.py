@@ -8,8 +8,6 @@ from runyard.engine.loop import Loop
 from runyard.engine.scheduler import Scheduler
 from runyard.engine.supervisor import Supervisor
 
-QUEUE_SECONDS = 5.0
-
 
 class Engine:
     """Moves jobs while it runs. Trainers do not notice when it ends; the next one takes them up again."""
@@ -20,7 +18,7 @@ class Engine:
         self.scheduler = Scheduler(context, self._attend)
         self._listening = Loop("ingest", self.ingest.tick, self.ingest.pause)
         self._attending = Loop("supervisor", self.supervisor.tick, self.supervisor.pause)
-        self._filling = Loop("scheduler", self.scheduler.tick, lambda: QUEUE_SECONDS)
+        self._filling = Loop("scheduler", self.scheduler.tick, self.scheduler.pause)
 
     async def run(self) -> None:
         """Until cancelled; no error of a tick ends it."""

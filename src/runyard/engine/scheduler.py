@@ -8,11 +8,20 @@ from runyard.domain import placement
 from runyard.domain.lifecycle import Cause
 from runyard.engine.context import Context
 
+QUEUE_SECONDS = 5.0
+
 
 class Scheduler:
     def __init__(self, context: Context, placed: Callable[[], None]) -> None:
         """`placed` is called when there is an attempt to launch."""
         self._context, self._placed = context, placed
+        self._next_start: float | None = None
+
+    def pause(self) -> float:
+        """Until there may be something to start that nobody tells of."""
+        if self._next_start is None:
+            return QUEUE_SECONDS
+        return min(QUEUE_SECONDS, max(0.0, self._next_start - self._context.clock()))
 
     async def tick(self) -> bool:
         async with self._context.database.read() as session:
@@ -30,7 +39,9 @@ class Scheduler:
 
     async def _plan(self, session: Session) -> tuple[list[placement.Start], list[placement.Wait]]:
         """What starts, and whose place or cause of waiting has changed."""
-        queue = await jobs.waiting(session)
+        now = self._context.clock()
+        self._next_start = await jobs.next_start(session, now)
+        queue = await jobs.waiting(session, now)
         if not queue:
             return [], []
         starts, waits = placement.plan([job for job, _ in queue], await attempts.taken(session), self._context.machine)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runyard.db.queries import attempts, events, jobs
 from runyard.db.tables import Attempt, Job
+from runyard.domain import retries
 from runyard.domain.lifecycle import Cause, State
 from runyard.domain.outcomes import Ending, Verdict, judge
 from runyard.engine.context import LEASE_SECONDS, Context
@@ -184,15 +185,18 @@ class Supervisor:
             held.exit_code = look.exit.code if look.exit else None
             held.exit_signal = look.exit.signal if look.exit else None
             held.reason, held.message = verdict.reason, verdict.message
+            tries = retries.Tries(current.failures, _retries(current), yields=current.yields_to is not None)
+            cause, pause = retries.consequence(verdict, State(current.state), tries, self._context.retry_seconds)
             await jobs.apply_move(
                 session,
                 current,
-                verdict.cause,
+                cause,
                 "supervisor",
                 now,
                 attempt=held.number,
                 reason=verdict.reason,
                 message=verdict.message,
+                not_before=None if pause is None else now + pause,
             )
         self._ended()
         self._context.notify()
@@ -216,6 +220,12 @@ class Supervisor:
 def _source(attempt: Attempt, job: Job) -> Source:
     assert attempt.handle is not None, "only what was launched can be read from"
     return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset)
+
+
+def _retries(job: Job) -> int | None:
+    """How many retries the job asks for."""
+    wanted: int | None = (job.resolved_spec.get("limits") or {}).get("retries")
+    return wanted
 
 
 def _write_spec(root: Path, job: Job) -> None:

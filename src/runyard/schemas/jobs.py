@@ -28,6 +28,10 @@ class JobRead(Read):
     queue_position: int | None
     """Counted from 1 over the whole queue; null unless queued."""
     wait_cause: str | None
+    not_before: float | None
+    """It does not start before this time, whatever room there is."""
+    failures: int
+    """Tries in a row that failed and were followed by another without anybody asking."""
     attempts: int
     snapshot: Snapshot | None
     """The newest state of the run: phase, step, loss, pace."""
@@ -40,6 +44,7 @@ class JobRead(Read):
 class AttemptRead(Read):
     number: int
     executor: str
+    machine: str | None
     gpus: list[int]
     created_at: float
     started_at: float | None
@@ -57,6 +62,8 @@ class MoveRead(Read):
     cause: str
     actor: str
     attempt: int | None
+    reason: str | None
+    message: str | None
 
 
 class JobDetail(JobRead):

@@ -75,6 +75,10 @@ async def submit(session: Session, submission: Submission, context: Context) -> 
         resolved_spec=submission.resolved.spec.model_dump(mode="json"),
         priority=spec.priority,
         gpus=spec.resources.gpus,
+        gpu_memory_mb=_megabytes(spec.resources.gpu_memory),
+        cpus=spec.resources.cpus,
+        memory_mb=_megabytes(spec.resources.memory),
+        resumable=True,
         state=State.QUEUED.value,
         created_at=submission.at,
         queued_at=submission.at,
@@ -91,6 +95,10 @@ def require_storable(spec: Spec) -> None:
     """Raise InvalidError for values that JSON or a database can't hold."""
     if problems := list(_unstorable(spec.model_dump(mode="python"), "")):
         raise InvalidError("the job has values that can't be kept", problems=problems)
+
+
+def _megabytes(size: int | None) -> int | None:
+    return None if size is None else math.ceil(size / (1 << 20))
 
 
 def as_asked(spec: Spec) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from runyard.db.database import Database
 from runyard.db.queries import attempts, checkpoints, events, jobs, metrics, moves
-from runyard.db.tables import Attempt, FeedEvent, Job
+from runyard.db.tables import Attempt, FeedEvent, Job, Move
 from runyard.domain.lifecycle import FINAL, Cause
 from runyard.domain.placement import Machine
 from runyard.engine.context import Context
@@ -67,6 +67,7 @@ def make_context(database: Database, runs: Path, **values: Any) -> Context:
         "new_id": lambda: uuid4().hex,
         "argv": argv,
         "notify": lambda: None,
+        "retry_seconds": 0.05,
     }
     return Context(database=database, runs=runs, **defaults | values)
 
@@ -111,12 +112,14 @@ class Yard:
     def run(self, id_: str) -> Path:
         return self.context.runs / id_
 
-    async def submit(self, id_: str, code: str = "", **values: Any) -> None:
+    async def submit(self, id_: str, code: str = "", limits: dict[str, Any] | None = None, **values: Any) -> None:
+        """A job that fails for good when it fails, unless its limits say otherwise."""
         now = time.time()
         row = {"kind": "sft", "name": id_, "spec": {}, "priority": "normal", "state": "queued", "events_offset": 0}
         row |= {"attempts": 0, "created_at": now, "queued_at": now, "updated_at": now}
         async with self.database.write() as session:
-            session.add(Job(id=id_, resolved_spec={"code": code}, **row | values))
+            resolved = {"code": code, "limits": {"retries": 0} | (limits or {})}
+            session.add(Job(id=id_, resolved_spec=resolved, **row | values))
         self.engine.wake()
 
     async def ask(self, id_: str, cause: Cause) -> None:
@@ -133,9 +136,12 @@ class Yard:
         async with self.database.read() as session:
             return list(await attempts.of_job(session, id_))
 
-    async def states(self, id_: str) -> list[str]:
+    async def moves(self, id_: str) -> Sequence[Move]:
         async with self.database.read() as session:
-            return [move.after for move in await moves.of_job(session, id_)]
+            return await moves.of_job(session, id_)
+
+    async def states(self, id_: str) -> list[str]:
+        return [move.after for move in await self.moves(id_)]
 
     async def feed(self, id_: str, type_: str) -> list[FeedEvent]:
         async with self.database.read() as session:
@@ -149,12 +155,17 @@ class Yard:
         async with self.database.read() as session:
             return [row.step for row in await checkpoints.of_job(session, id_)]
 
-    async def reaches(self, id_: str, state: str) -> Job:
+    async def reaches(self, id_: str, state: str, after: str | None = None) -> Job:
+        """The job once it is in a state; with `after`, once it was in that other state before."""
         async with asyncio.timeout(SECONDS):
-            while (job := await self.job(id_)).state != state:
-                assert job.state not in FINAL, f"{job.state}: {job.message}"
+            while (job := await self.job(id_)).state != state or not await self._came(id_, state, after):
+                assert after or job.state not in FINAL, f"{job.state}: {job.message}"
                 await asyncio.sleep(0.02)
         return job
+
+    async def _came(self, id_: str, state: str, after: str | None) -> bool:
+        states = await self.states(id_)
+        return after is None or (after in states and states.index(after) < len(states) - 1 and states[-1] == state)
 
 
 async def eventually(holds: Callable[[], Awaitable[object]]) -> None:

@@ -93,10 +93,10 @@ async def test_a_repeated_wish_leaves_no_trace_and_an_illegal_one_an_error(datab
 
 async def test_the_queue_shows_places_and_tells_the_feed(database: Database, job: Job) -> None:
     async with database.write() as session:
-        assert await jobs.waiting(session) == [(Waiting("job", "normal", 1.0, None), Wait("job", 0, ""))]
+        assert await jobs.waiting(session, 10.0) == [(Waiting("job", "normal", 1.0, None), Wait("job", 0, ""))]
         await jobs.show_waits(session, [Wait("job", 3, "no room")], 7.0)
     async with database.read() as session:
-        assert await jobs.waiting(session) == [(Waiting("job", "normal", 1.0, None), Wait("job", 3, "no room"))]
+        assert await jobs.waiting(session, 10.0) == [(Waiting("job", "normal", 1.0, None), Wait("job", 3, "no room"))]
         assert [(e.type, e.data) for e in await events.after(session, 0)] == [
             ("queue", {"position": 3, "wait_cause": "no room"})
         ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
@@ -11,6 +11,9 @@ from runyard.db.queries import events
 from runyard.db.tables import Job, Move
 from runyard.domain.lifecycle import FINAL, Cause, State, move
 from runyard.domain.placement import Wait, Waiting
+
+RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
+"""After these a job stands at the end of its line; one that was stopped or failed by itself keeps its place."""
 
 
 async def get(session: Session, job_id: str) -> Job | None:
@@ -66,19 +69,33 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
     attempt: int | None = None,
     reason: str | None = None,
     message: str | None = None,
+    not_before: float | None = None,
 ) -> bool:
     """Move a job as the lifecycle allows; False if the cause has already had its effect.
 
-    `actor` is who asked or what saw it. Raises IllegalMoveError.
+    `actor` is who asked or what saw it; `not_before` makes it wait at least until then. Raises IllegalMoveError.
     """
+    if cause == Cause.PAUSE_ASKED:
+        job.yields_to = None  # what was to make room for another is now to stay paused
     before = State(job.state)
     after = move(before, cause)
     if after == before:
         return False
     _enter(job, after, cause, at)
+    job.not_before = not_before
     job.reason, job.message = (reason, message) if after == State.FAILED else (None, None)
     session.add(
-        Move(job_id=job.id, attempt=attempt, at=at, before=before, after=after, cause=cause, actor=actor),
+        Move(
+            job_id=job.id,
+            attempt=attempt,
+            at=at,
+            before=before,
+            after=after,
+            cause=cause,
+            actor=actor,
+            reason=reason,
+            message=message,
+        )
     )
     data = {
         "before": before.value,
@@ -100,18 +117,34 @@ def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
     job.finished_at = at if state in FINAL else None
     if state == State.RUNNING and job.started_at is None:
         job.started_at = at
-    if state == State.QUEUED and cause != Cause.STOPPED:  # a job that was stopped by the machine keeps its place
+    if cause in RENEWING:
+        job.failures = 0
         job.queued_at = at
+    if cause in (Cause.RETRIED, Cause.STOPPED):
+        job.failures += 1
+    if state != State.PAUSING:
+        job.yields_to = None
 
 
-async def waiting(session: Session) -> list[tuple[Waiting, Wait]]:
-    """The queue, each job with the place and cause that its row shows now."""
+async def waiting(session: Session, now: float) -> list[tuple[Waiting, Wait]]:
+    """The queue without those that are to wait longer, each job with the place and cause that its row shows now."""
     columns = (Job.id, Job.priority, Job.queued_at, Job.gpus, Job.queue_position, Job.wait_cause)
-    rows = await session.execute(select(*columns).where(Job.state == State.QUEUED.value))
+    rows = await session.execute(select(*columns).where(Job.state == State.QUEUED.value, _may_start(now)))
     return [
         (Waiting(id_, priority, queued_at, gpus), Wait(id_, position or 0, cause or ""))
         for id_, priority, queued_at, gpus, position, cause in rows
     ]
+
+
+async def next_start(session: Session, now: float) -> float | None:
+    """When the next of the jobs that are to wait longer may start."""
+    query = select(func.min(Job.not_before)).where(Job.state == State.QUEUED.value, ~_may_start(now))
+    found: float | None = await session.scalar(query)
+    return found
+
+
+def _may_start(now: float) -> ColumnElement[bool]:
+    return or_(Job.not_before.is_(None), Job.not_before <= now)
 
 
 async def show_waits(session: Session, waits: Sequence[Wait], at: float) -> None:

@@ -1,8 +1,8 @@
 """What every job has, whatever it trains."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
 Priority = Literal["urgent", "high", "normal", "low"]
 
@@ -13,9 +13,44 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    """`90`, `90s`, `30m`, `12h` or `2d`."""
+    if not isinstance(value, str) or not value or value[-1] not in UNITS:
+        return value
+    try:
+        return float(value[:-1]) * UNITS[value[-1]]
+    except ValueError:
+        raise ValueError("must be a number of seconds, or such as 30m, 12h, 2d") from None
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
 class ResourceSpec(Section):
     gpus: int | None = Field(default=None, ge=0, le=64)
     """GPUs for this job; one where the machine has any, unless set."""
+    gpu_memory: ByteSize | None = Field(default=None, gt=0)
+    """Memory on each of its GPUs, such as 8GB: jobs that say so may share a GPU. The whole GPU unless set."""
+    cpus: float | None = Field(default=None, gt=0)
+    """Processors that are kept for it."""
+    memory: ByteSize | None = Field(default=None, gt=0)
+    """Main memory that is kept for it, such as 16GB."""
+
+
+class LimitSpec(Section):
+    retries: int | None = Field(default=None, ge=0, le=100)
+    """Times that it is tried again by itself after a failure. Unless set: 2 when its process was lost or killed, none
+    after an error of its own."""
+    stall_timeout: Seconds | None = None
+    """Without progress for so long, it is stopped and tried again: seconds, or such as 30m. Unless set, 10 minutes
+    for a job that reports its progress; a script that reports nothing is left alone."""
+    max_runtime: Seconds | None = None
+    """The longest that one attempt may take: seconds, or such as 12h."""
+    apply_advice: bool = False
+    """After a failure with a known cure (such as a smaller micro-batch when memory ran out), apply it and try again."""
 
 
 class RunSpec(Section):
@@ -25,3 +60,4 @@ class RunSpec(Section):
     """Shown in lists; from the data or the command unless set."""
     priority: Priority = "normal"
     resources: ResourceSpec = ResourceSpec()
+    limits: LimitSpec = LimitSpec()

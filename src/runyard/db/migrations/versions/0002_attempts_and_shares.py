@@ -1,0 +1,89 @@
+"""Shares of machines, retries, preemption, schedules, leaders."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+def upgrade() -> None:
+    extend_jobs()
+    extend_attempts()
+    extend_moves()
+    create_quarantines()
+    create_schedules()
+    create_leaders()
+
+
+def extend_jobs() -> None:
+    op.add_column("jobs", sa.Column("user", sa.Text(), nullable=False, server_default="local"))
+    for name, type_ in (
+        ("gpu_memory_mb", sa.Integer()), ("cpus", sa.Double()), ("memory_mb", sa.Integer()),
+        ("not_before", sa.Double()), ("yields_to", sa.Text()), ("parent_id", sa.Text()), ("schedule_id", sa.Text()),
+    ):  # fmt: skip
+        op.add_column("jobs", sa.Column(name, type_, nullable=True))
+    op.add_column("jobs", sa.Column("failures", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("jobs", sa.Column("resumable", sa.Boolean(), nullable=False, server_default=sa.false()))
+    # What there was before were language models, which all go on from their checkpoints.
+    op.execute(sa.text("UPDATE jobs SET resumable = :yes").bindparams(yes=True))
+
+
+def extend_attempts() -> None:
+    for name, type_ in (
+        ("machine", sa.Text()), ("gpu_memory_mb", sa.Integer()), ("cpus", sa.Double()), ("memory_mb", sa.Integer()),
+        ("gpu_baseline", json), ("process", json), ("stop_reason", sa.Text()), ("released_at", sa.Double()),
+    ):  # fmt: skip
+        op.add_column("attempts", sa.Column(name, type_, nullable=True))
+    op.execute("UPDATE attempts SET released_at = ended_at")
+    op.create_index(op.f("ix_attempts_released_at"), "attempts", ["released_at"], unique=False)
+
+
+def extend_moves() -> None:
+    for name in ("reason", "message"):
+        op.add_column("moves", sa.Column(name, sa.Text(), nullable=True))
+
+
+def create_quarantines() -> None:
+    op.create_table(
+        "quarantines",
+        sa.Column("machine", sa.Text(), nullable=False),
+        sa.Column("gpu", sa.Integer(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("machine", "gpu", name=op.f("pk_quarantines")),
+    )
+
+
+def create_schedules() -> None:
+    op.create_table(
+        "schedules",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("spec", json, nullable=False),
+        sa.Column("cron", sa.Text(), nullable=True),
+        sa.Column("timezone", sa.Text(), nullable=False),
+        sa.Column("next_at", sa.Double(), nullable=True),
+        sa.Column("last_at", sa.Double(), nullable=True),
+        sa.Column("last_job_id", sa.Text(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_schedules")),
+    )
+    op.create_index(op.f("ix_schedules_next_at"), "schedules", ["next_at"], unique=False)
+
+
+def create_leaders() -> None:
+    op.create_table(
+        "leaders",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leaders")),
+    )

@@ -1,0 +1,56 @@
+"""What the end of a try means for its job: is there another, and when."""
+
+from dataclasses import dataclass
+
+from runyard.domain.lifecycle import Cause, State
+from runyard.domain.outcomes import Verdict
+
+DEFAULT = 2
+FIRST_SECONDS, LONGEST_SECONDS = 10.0, 600.0
+
+OURS = frozenset({"lost", "killed", "stalled"})
+"""Failures of the place rather than of the job: tried again unless the job says otherwise."""
+HOPELESS = frozenset({"bad_data", "bad_config", "model_not_found", "missing_package", "not_started", "merge_differs"})
+"""Failures that another try can only repeat."""
+
+
+@dataclass(frozen=True)
+class Tries:
+    """`failures` in a row before this try; `wanted` retries, where the job says how many; `yields` if it was being
+    paused for an urgent job."""
+
+    failures: int = 0
+    wanted: int | None = None
+    yields: bool = False
+
+
+def limit(reason: str | None, wanted: int | None) -> int:
+    """Tries that may follow a failure by themselves."""
+    if reason in HOPELESS:
+        return 0
+    return wanted if wanted is not None else DEFAULT * (reason in OURS)
+
+
+def pause(failures: int, first: float = FIRST_SECONDS) -> float:
+    """Seconds until the next try, after so many failures in a row before this one."""
+    return float(min(first * 2.0 ** min(failures, 30), max(first, LONGEST_SECONDS)))
+
+
+def consequence(
+    verdict: Verdict, state: State, tries: Tries, first: float = FIRST_SECONDS
+) -> tuple[Cause, float | None]:
+    """The cause that moves a job in this state, and the seconds it has to wait at least before it starts again."""
+    seconds = pause(tries.failures, first)
+    may_retry = tries.failures < limit(verdict.reason, tries.wanted)
+    match verdict.cause, state:
+        case Cause.STOPPED, State.PAUSING if tries.yields:
+            return Cause.YIELDED, None
+        case Cause.FAILED, State.PAUSING if tries.yields and may_retry:
+            return Cause.YIELDED, seconds
+        case Cause.STOPPED, State.STARTING | State.RUNNING:
+            return Cause.STOPPED, seconds  # nobody here asked it to: it must not be started over and over
+        case Cause.FAILED, State.STARTING | State.RUNNING if may_retry:
+            return Cause.RETRIED, seconds
+        case Cause.FAILED, State.PAUSING if may_retry:
+            return Cause.RETRIED, None
+    return verdict.cause, None
