@@ -121,7 +121,7 @@ def test_a_damaged_model_is_not_kept(server: Any, cli: Cli, job_file: JobFile, t
     content[-1] ^= 1
     file.write_bytes(content)
     for target in (tmp_path / "model", tmp_path / "model.zip"):
-        result = cli("jobs", "download", job, "--output", target, code=2)
+        result = cli("jobs", "download", job, "--output", target, code=8)
         assert "final/adapter_model.safetensors has another SHA-256" in result.stderr
         assert not [path for path in tmp_path.iterdir() if "model" in path.name]
 
