@@ -174,6 +174,7 @@ def _engine(settings: Settings, environment: Mapping[str, str], database: Databa
             argv=_trainer,
             notify=hub.notify,
             grace_seconds=settings.grace_seconds,
+            retry_seconds=settings.retry_seconds,
         )
     )
 

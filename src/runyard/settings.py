@@ -50,6 +50,8 @@ class Settings(BaseModel):
     """Bytes on the data folder's disk that stay free: nothing is accepted below."""
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """Time to leave, for a trainer that was told to stop."""
+    retry_seconds: float = Field(default=10.0, ge=0, le=3600)
+    """Pause before a failed job is tried again; it doubles with each failure that follows."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **options: Any) -> Self:
