@@ -60,6 +60,11 @@ class Job(Table):
     parent_id: Mapped[str | None]
     """The job from whose checkpoint it went on, or whose copy with a change it is."""
     schedule_id: Mapped[str | None]
+    kept: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Nothing of it is ever removed by itself."""
+    logs_removed_at: Mapped[float | None]
+    removed_at: Mapped[float | None]
+    """It is gone for everybody; its files go first, then this row."""
     snapshot: Mapped[dict[str, Any] | None]
     """The newest protocol.events.Snapshot."""
     events_offset: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -238,13 +243,32 @@ class Schedule(Table):
     name: Mapped[str]
     spec: Mapped[dict[str, Any]]
     cron: Mapped[str | None]
+    at: Mapped[float | None]
+    """The one time, where there is no cron line."""
     timezone: Mapped[str]
+    paused: Mapped[bool] = mapped_column(default=False, server_default=false())
     next_at: Mapped[float | None] = mapped_column(index=True)
-    """Null when it is over or switched off."""
+    """Null when it is over or paused."""
     last_at: Mapped[float | None]
     last_job_id: Mapped[str | None]
     last_error: Mapped[str | None]
     created_at: Mapped[float]
+
+    __table_args__ = (UniqueConstraint("name"),)
+
+
+class Cleanup(Table):
+    """The one row about removing what is too old: when it was asked for, and what the last one did."""
+
+    __tablename__ = "cleanups"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    asked_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    removed: Mapped[int] = mapped_column(default=0, server_default="0")
+    freed_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    failed: Mapped[str | None]
+    """What could not be removed, and why."""
 
 
 class Leader(Table):

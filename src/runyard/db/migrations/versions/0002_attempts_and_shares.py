@@ -18,6 +18,7 @@ def upgrade() -> None:
     extend_moves()
     create_quarantines()
     create_schedules()
+    create_cleanups()
     create_leaders()
 
 
@@ -26,10 +27,12 @@ def extend_jobs() -> None:
     for name, type_ in (
         ("gpu_memory_mb", sa.Integer()), ("cpus", sa.Double()), ("memory_mb", sa.Integer()),
         ("not_before", sa.Double()), ("yields_to", sa.Text()), ("parent_id", sa.Text()), ("schedule_id", sa.Text()),
+        ("logs_removed_at", sa.Double()), ("removed_at", sa.Double()),
     ):  # fmt: skip
         op.add_column("jobs", sa.Column(name, type_, nullable=True))
     op.add_column("jobs", sa.Column("failures", sa.Integer(), nullable=False, server_default="0"))
-    op.add_column("jobs", sa.Column("resumable", sa.Boolean(), nullable=False, server_default=sa.false()))
+    for name in ("resumable", "kept"):
+        op.add_column("jobs", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
     # What there was before were language models, which all go on from their checkpoints.
     op.execute(sa.text("UPDATE jobs SET resumable = :yes").bindparams(yes=True))
 
@@ -67,15 +70,31 @@ def create_schedules() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("spec", json, nullable=False),
         sa.Column("cron", sa.Text(), nullable=True),
+        sa.Column("at", sa.Double(), nullable=True),
         sa.Column("timezone", sa.Text(), nullable=False),
+        sa.Column("paused", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("next_at", sa.Double(), nullable=True),
         sa.Column("last_at", sa.Double(), nullable=True),
         sa.Column("last_job_id", sa.Text(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_schedules")),
+        sa.UniqueConstraint("name", name=op.f("uq_schedules_name")),
     )
     op.create_index(op.f("ix_schedules_next_at"), "schedules", ["next_at"], unique=False)
+
+
+def create_cleanups() -> None:
+    op.create_table(
+        "cleanups",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.Double(), nullable=True),
+        sa.Column("ended_at", sa.Double(), nullable=True),
+        sa.Column("removed", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("freed_bytes", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("failed", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_cleanups")),
+    )
 
 
 def create_leaders() -> None:
