@@ -1,29 +1,42 @@
-"""How an attempt ended, judged from what its trainer said and how its process went."""
+"""How an attempt ended, judged from what its trainer said, how its process went, and what it wrote last."""
 
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runyard.domain import signs
 from runyard.domain.lifecycle import Cause
+from runyard.domain.reasons import Reason
 
 EXIT_DISK_FULL = 74
 EXIT_STOPPED = 75
-EXIT_BY_SIGTERM = 128 + signal.SIGTERM
+SHELL_CODES = range(128 + signal.SIGHUP, 128 + signal.SIGTERM + 1)
+"""What a shell ends with when a signal has ended its program."""
 SAID = {"completed": Cause.COMPLETED, "stopped": Cause.STOPPED, "failed": Cause.FAILED}
+WE_STOPPED = {
+    "stalled": "it made no progress for longer than limits.stall_timeout allows",
+    "timeout": "it ran for longer than limits.max_runtime allows",
+}
 
 
 @dataclass(frozen=True)
 class Ending:
-    """`said` is the trainer's `finished` event; `code` is None where there is no exit record, and `detail` says why;
-    `stop_asked` that we had told it to stop."""
+    """`said` is the trainer's `finished` event; `code` is None where there is no exit record, and `detail` says why.
+
+    `stop_asked`: we had told it to stop; `stop_reason` says why when it was not the user's wish (`stalled`, `timeout`).
+    `log` is the end of its error stream. `oom_kills` counts the processes that the kernel ended for want of memory
+    while it ran, where that can be known.
+    """
 
     said: Mapping[str, Any] | None = None
     code: int | None = None
     signal: int | None = None
     detail: str = ""
     stop_asked: bool = False
-    last_line: str = ""
+    stop_reason: str | None = None
+    log: str = ""
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,28 +47,53 @@ class Verdict:
 
 
 def judge(ending: Ending) -> Verdict:
-    """The trainer's own last word wins; without one, its exit tells."""
-    if ending.said is not None:
-        cause = SAID[ending.said["outcome"]]
-        failed = cause == Cause.FAILED
-        return Verdict(cause, ending.said["reason"] or ("error" if failed else None), ending.said["message"] or None)
+    """The trainer's own last word wins; without one, its exit tells. What we stopped for a reason fails with it."""
+    verdict = _as_said(ending.said) if ending.said is not None else _as_seen(ending)
+    if ending.stop_reason is not None and verdict.cause != Cause.COMPLETED:
+        return Verdict(Cause.FAILED, ending.stop_reason, WE_STOPPED[ending.stop_reason])
+    return verdict
+
+
+def _as_said(said: Mapping[str, Any]) -> Verdict:
+    cause = SAID[said["outcome"]]
+    failed = cause == Cause.FAILED
+    return Verdict(cause, said["reason"] or (Reason.ERROR.value if failed else None), said["message"] or None)
+
+
+def _as_seen(ending: Ending) -> Verdict:
     if ending.code is None:
-        return Verdict(Cause.FAILED, "lost", f"the trainer was lost: {ending.detail}")
+        return _failed(Reason.LOST, f"the trainer was lost: {ending.detail}")
     if ending.code == 0:
         return Verdict(Cause.COMPLETED)
-    if ending.code == EXIT_STOPPED or (ending.stop_asked and ending.code == EXIT_BY_SIGTERM):
+    if ending.code == EXIT_STOPPED or (ending.stop_asked and ending.code == 128 + signal.SIGTERM):
         return Verdict(Cause.STOPPED)  # a trainer that is still loading has nothing to save and may just end
     if ending.code == EXIT_DISK_FULL:
-        return Verdict(Cause.FAILED, "disk_full", "no room left on the disk of the run folder")
-    if ending.signal is not None:
-        return Verdict(Cause.FAILED, "killed", f"the trainer was ended by {_name(ending.signal)}")
-    return Verdict(
-        Cause.FAILED, "crashed", f"the trainer ended with code {ending.code}: {ending.last_line or 'no word'}"
-    )
+        return _failed(Reason.DISK_FULL, "no room left on the disk of the run folder")
+    if ending.signal is not None or ending.code in SHELL_CODES:
+        return _ended_by_signal(ending, ending.signal or ending.code - 128)
+    reason, line = signs.read(ending.log)
+    return _failed(reason or Reason.CRASHED, f"the trainer ended with code {ending.code}: {line or 'no word'}")
+
+
+def _ended_by_signal(ending: Ending, number: int) -> Verdict:
+    what = "the trainer" if ending.signal is not None else "a program of the trainer"
+    text = f"{what} was ended by {_name(number)}"
+    if number != signal.SIGKILL or ending.stop_asked:
+        reason, line = signs.read(ending.log) if number == signal.SIGABRT else (None, "")
+        return _failed(reason or Reason.KILLED, f"{text}: {line}" if reason else text)
+    if ending.oom_kills:
+        return _failed(Reason.OUT_OF_MEMORY, f"main memory ran out, and {text}")
+    return _failed(Reason.KILLED, f"{text}, which nobody here sent: most likely main memory ran out")
+
+
+def _failed(reason: Reason, message: str) -> Verdict:
+    return Verdict(Cause.FAILED, reason.value, message)
 
 
 def _name(number: int) -> str:
+    """Such as `SIGSEGV (Segmentation fault)`."""
     try:
-        return signal.Signals(number).name
+        name = signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+    return f"{name} ({signal.strsignal(number)})"

@@ -24,7 +24,6 @@ MARGIN_SECONDS = 5.0  # the wrapper keeps the time; we step in when it does not
 WISHES: dict[str, Stop] = {State.PAUSING: "save", State.CANCELLING: "discard"}
 STRENGTH = {None: 0, "save": 1, "discard": 2, "kill": 3}
 TAIL_BYTES = 1 << 14
-LONGEST_LINE = 500
 
 
 class Supervisor:
@@ -74,6 +73,7 @@ class Supervisor:
         match look.liveness:
             case Liveness.ALIVE:
                 self._unknown.discard(attempt.id)
+                await self._note_start(attempt, job)
                 await self._obey(attempt, job)
             case Liveness.DEAD:
                 await self._see_off(attempt, job, look)
@@ -104,16 +104,33 @@ class Supervisor:
 
     def _order(self, attempt: Attempt, job: Job) -> Launch:
         rundir = RunDir(self._context.runs / job.id)
+        command = self._context.command(job.resolved_spec, rundir, attempt.number)
         return Launch(
             job_id=job.id,
             attempt=attempt.number,
             run_dir=rundir.root,
-            argv=self._context.argv(rundir, attempt.number),
+            argv=command.argv,
+            env=command.env,
+            cwd=command.cwd,
+            folders=command.folders,
+            after=command.after,
             nonce=attempt.id,
             gpus=attempt.gpus,
             grace_seconds=self._context.grace_seconds,
             save_seconds=self._context.save_seconds,
         )
+
+    async def _note_start(self, attempt: Attempt, job: Job) -> None:
+        """A script need not say anything: that its process is there is all that is to be seen of its start."""
+        if job.kind != "script" or job.state != State.STARTING:
+            return
+        async with self._context.database.write() as session:
+            held = await attempts.held(session, attempt.id, self._context.token)
+            current = await jobs.get(session, job.id)
+            if held is not None and current is not None and current.state == State.STARTING:
+                now = self._context.clock()
+                await jobs.apply_move(session, current, Cause.STARTED, "supervisor", now, attempt=held.number)
+        self._context.notify()
 
     async def _say_unknown(self, attempt: Attempt, text: str) -> None:
         """Unknown frees nothing and ends nothing, but it is said, once."""
@@ -159,12 +176,14 @@ class Supervisor:
             signal=look.exit.signal if look.exit else None,
             detail=look.detail,
             stop_asked=attempt.stop_sent is not None,
-            last_line=await self._last_line(attempt),
+            stop_reason=attempt.stop_reason,
+            log=await self._log_tail(attempt),
+            oom_kills=look.exit.oom_kills if look.exit else None,
         )
         await self._finish(attempt, job, look, judge(ending))
 
-    async def _last_line(self, attempt: Attempt) -> str:
-        """What the trainer wrote last on its error stream."""
+    async def _log_tail(self, attempt: Attempt) -> str:
+        """The end of what the trainer wrote on its error stream."""
         assert attempt.handle is not None, "only what was launched has an error stream"
         root = self._context.runs / attempt.job_id
         path = RunDir(root).attempt(attempt.number) / "stderr.log"
@@ -234,8 +253,6 @@ def _write_spec(root: Path, job: Job) -> None:
 
 
 def _tail(path: Path) -> str:
-    """The last line of a file that says something."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        lines = file.read().decode(errors="replace").replace("\0", "").splitlines()
-    return next((line.strip()[:LONGEST_LINE] for line in reversed(lines) if line.strip()), "")
+        return file.read(TAIL_BYTES).decode(errors="replace")

@@ -26,12 +26,16 @@ class Liveness(StrEnum):
 
 @dataclass(frozen=True)
 class ExitRecord:
-    """How a trainer ended. `code` is 128 + `signal` where a signal ended it. Times are seconds since the epoch."""
+    """How a trainer ended. `code` is 128 + `signal` where a signal ended it. Times are seconds since the epoch.
+
+    `oom_kills` counts the processes that the kernel ended for want of memory meanwhile; None where it doesn't tell.
+    """
 
     code: int
     signal: int | None
     started_at: float
     ended_at: float
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,12 @@ class Launch:
     argv: Sequence[str]
     nonce: str
     env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    """The run folder unless given."""
+    folders: Sequence[Path] = ()
+    """Made before it starts."""
+    after: Sequence[str] = ()
+    """A program that runs when it has ended with code 0 and left files in `final/`; it then speaks for the attempt."""
     gpus: Sequence[int] = ()
     grace_seconds: float = 30
     """From being told to discard and leave until it is killed."""

@@ -104,8 +104,11 @@ def _order(launch: Launch) -> dict[str, Any]:
     }
     return {
         "argv": list(launch.argv),
-        "env": {**launch.env, **devices, "PYTHONUNBUFFERED": "1", NONCE_VARIABLE: launch.nonce},
-        "cwd": str(launch.run_dir),
+        "env": {"PYTHONUNBUFFERED": "1", **launch.env, **devices, NONCE_VARIABLE: launch.nonce},
+        "cwd": str(launch.cwd or launch.run_dir),
+        "folders": [str(folder) for folder in launch.folders],
+        "after": list(launch.after),
+        "results": str(RunDir(launch.run_dir).final),
         "nonce": launch.nonce,
         "grace_seconds": launch.grace_seconds,
         "save_seconds": launch.save_seconds,
@@ -156,7 +159,7 @@ def _read_exit(folder: Path) -> Look | None:
     if record is None:
         return None
     names = ("code", "signal", "started_at", "ended_at")
-    return Look(Liveness.DEAD, ExitRecord(**{name: record[name] for name in names}))
+    return Look(Liveness.DEAD, ExitRecord(**{name: record[name] for name in names}, oom_kills=record.get("oom_kills")))
 
 
 def _stop(handle: Handle, how: Stop) -> None:

@@ -27,7 +27,7 @@ def main(folder: Path, lock: int) -> None:
     os.set_inheritable(lock, False)  # held until we end: what has it is alive
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     launch = json.loads((folder / "launch.json").read_text())
-    started_at = time.time()
+    started_at, killed_before = time.time(), oom_kills()
     trainer, gate = fork_trainer(folder, launch)
     cgroup, cgroup_error = make_cgroup(launch["nonce"], trainer)
     process = {
@@ -44,8 +44,10 @@ def main(folder: Path, lock: int) -> None:
         os.write(gate, b"1")
     os.close(gate)
     status = wait(trainer, launch, cgroup)
+    killed_after = oom_kills()
     left = end_leftovers(cgroup)
-    write_exit(folder, status, started_at, left)
+    oom = None if killed_before is None or killed_after is None else killed_after - killed_before
+    write_exit(folder, status, started_at, left, oom)
 
 
 def fork_trainer(folder: Path, launch: dict[str, Any]) -> tuple[int, int]:
@@ -190,7 +192,16 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def write_exit(folder: Path, status: int, started_at: float, left: list[int]) -> None:
+def oom_kills() -> int | None:
+    """How many processes of this machine the kernel has ended for want of memory so far."""
+    try:
+        found = [line for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("oom_kill ")]
+    except OSError:
+        return None
+    return int(found[0].split()[1]) if found else None
+
+
+def write_exit(folder: Path, status: int, started_at: float, left: list[int], oom: int | None) -> None:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     record = {
         "code": 128 + number if number else os.WEXITSTATUS(status),
@@ -198,6 +209,7 @@ def write_exit(folder: Path, status: int, started_at: float, left: list[int]) ->
         "started_at": started_at,
         "ended_at": time.time(),
         "left": left,
+        "oom_kills": oom,
     }
     while True:
         try:

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 Phase = Literal["preparing", "loading", "training", "evaluating", "saving", "merging"]
 Outcome = Literal["completed", "stopped", "failed"]
 FailureReason = Literal[
-    "bad_data", "bad_config", "model_not_found", "missing_package", "out_of_memory", "loss_not_finite",
-    "loss_exploded", "disk_full", "merge_differs", "error",
+    "bad_data", "bad_config", "model_not_found", "missing_package", "gpu_out_of_memory", "out_of_memory",
+    "loss_not_finite", "loss_exploded", "disk_full", "merge_differs", "error",
 ]  # fmt: skip
 ArtifactKind = Literal["model", "merged_model", "checkpoint", "log", "report"]
 

@@ -30,18 +30,21 @@ def classify(error: BaseException) -> tuple[FailureReason, str]:
             return "disk_full", f"no room left on the disk of {error.filename or 'the run folder'}"
     if type(error).__name__ == "NoMatchingPeftModuleError":
         return "bad_config", f"adapter.target_modules: {_first_line(error)}"
-    if _is_out_of_memory(error):
-        return "out_of_memory", f"out of memory: {_first_line(error)}"
+    if memory := _memory_that_ran_out(error):
+        return memory, f"out of memory: {_first_line(error)}"
     if is_disk_full(error):
         return "disk_full", f"no room left on disk: {_first_line(error)}"
     return "error", f"{type(error).__name__}: {_first_line(error)}"
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
+def _memory_that_ran_out(error: BaseException) -> FailureReason | None:
+    """That of the GPU, or main memory; None for another error."""
     text = str(error)
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "CUDA out of memory" in text)
+    if type(error).__name__ == "OutOfMemoryError" or (isinstance(error, RuntimeError) and "CUDA out of memory" in text):
+        return "gpu_out_of_memory"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text):
+        return "out_of_memory"
+    return None
 
 
 def is_disk_full(error: BaseException) -> bool:

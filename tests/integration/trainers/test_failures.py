@@ -221,4 +221,4 @@ def test_memory_that_cannot_be_had_is_known_as_such():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)
     assert failures.classify(caught.value)[0] == "out_of_memory"
-    assert failures.classify(torch.OutOfMemoryError("CUDA out of memory."))[0] == "out_of_memory"
+    assert failures.classify(torch.OutOfMemoryError("CUDA out of memory."))[0] == "gpu_out_of_memory"
