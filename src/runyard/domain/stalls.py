@@ -1,0 +1,144 @@
+"""Is an attempt stuck? Judged from the signs of progress that it shows, and from a clock that never jumps.
+
+A sign is a step that moves, a phase that begins, a checkpoint, an evaluation. New values at the same step are none: the
+thread that sends them may live on while the training hangs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+STARTING_SECONDS = 30 * 60.0
+"""Until a trainer declares its first phase."""
+TRAINING_SECONDS = 10 * 60.0
+PHASE_SECONDS = {
+    "preparing": 30 * 60.0,
+    "loading": 30 * 60.0,
+    "evaluating": 60 * 60.0,
+    "saving": 30 * 60.0,
+    "merging": 30 * 60.0,
+}
+UNWATCHED_SECONDS = 60.0
+"""The most that counts between two looks: one who could not look for longer was frozen, and what it watches may have
+been frozen with it."""
+SIGNS_OF_PACE, PACES = 2, 3.0
+"""A script is watched once it has shown so many signs, and is stuck when it takes so many times its longest pause."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job asks for, in seconds. One that `reports` declares phases and steps; a script may not."""
+
+    stall_timeout: float | None = None
+    max_runtime: float | None = None
+    reports: bool = True
+
+    @property
+    def heeds_output(self) -> bool:
+        """Growth of its output tells whether a script that reports nothing is stuck."""
+        return not self.reports and self.stall_timeout is not None
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """Why an attempt is to be ended: a word for programs, a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass
+class Signs:
+    """What the events of one attempt show; `moves` counts those that show progress."""
+
+    phase: str | None = None
+    step: int = 0
+    finished: bool = False
+    moves: int = 0
+    _metric_steps: dict[str, int] = field(default_factory=dict)
+
+    def take(self, type_: str, data: Mapping[str, Any]) -> None:
+        """Move on by one event."""
+        match type_:
+            case "phase" if data["phase"] != self.phase:
+                if "preparing" in (self.phase, data["phase"]):
+                    self.step = 0  # rows are not optimizer steps
+                self.phase = data["phase"]
+            case "progress" if (data["phase"], data["step"]) != (self.phase, self.step):
+                self.phase, self.step = data["phase"], data["step"]
+            case "metric" if data["step"] > self._metric_steps.get(data["split"], -1):
+                self._metric_steps[data["split"]] = self.step = data["step"]
+            case "resumed":
+                self.step = data["step"]
+                self._metric_steps.clear()
+            case "finished":
+                self.finished = True
+            case "checkpoint" | "artifact":
+                pass
+            case _:
+                return
+        self.moves += 1
+
+
+class Watch:
+    """One attempt, looked at again and again."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._looked: float | None = None
+        self._shown: tuple[int, int] = (0, 0)
+        self._ran = self._idle = self._longest = 0.0
+
+    def look(self, now: float, signs: Signs, written: int = 0) -> Overdue | None:
+        """Is it overdue? `now` is in seconds since any moment; `written` is the size of its output in bytes."""
+        passed = 0.0 if self._looked is None else min(now - self._looked, UNWATCHED_SECONDS)
+        self._ran, self._idle = self._ran + passed, self._idle + passed
+        shown = (signs.moves, written if self._limits.heeds_output and not signs.moves else 0)
+        if self._looked is None or shown != self._shown:
+            self._longest = max(self._longest, self._idle)
+            self._idle, self._shown = 0.0, shown
+        self._looked = now
+        return self._judge(signs)
+
+    def rest(self) -> None:
+        """Nothing can be seen now: the count begins anew."""
+        self._looked = None
+
+    def _judge(self, signs: Signs) -> Overdue | None:
+        limit = self._limits.max_runtime
+        if limit is not None and self._ran >= limit:
+            return Overdue("timeout", f"it ran for {words(limit)}, which is all that limits.max_runtime allows")
+        budget = self._budget(signs)
+        if budget is None or self._idle < budget:
+            return None
+        if signs.finished:
+            return Overdue("stalled", f"it was done, and did not leave in {words(budget)}")
+        return Overdue("stalled", f"no progress for {words(budget)} {_where(signs)}")
+
+    def _budget(self, signs: Signs) -> float | None:
+        """Seconds that it may take to the next sign; None if it is not watched."""
+        asked = self._limits.stall_timeout
+        if signs.finished:
+            return TRAINING_SECONDS
+        if not self._limits.reports and asked is None and signs.moves < SIGNS_OF_PACE:
+            return None
+        if signs.phase in PHASE_SECONDS:
+            return max(PHASE_SECONDS[signs.phase], asked or 0.0)
+        if asked is not None and (signs.phase or not self._limits.reports):
+            return asked
+        if not self._limits.reports:
+            return max(TRAINING_SECONDS, PACES * self._longest)
+        return TRAINING_SECONDS if signs.phase else max(STARTING_SECONDS, asked or 0.0)
+
+
+def words(seconds: float) -> str:
+    """Such as `10 min`."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{round(seconds / size, 1):g} {unit}"
+    return f"{seconds:g} s"
+
+
+def _where(signs: Signs) -> str:
+    phase = f"in phase {signs.phase}" if signs.phase else "before its first phase"
+    return f"{phase} at step {signs.step}" if signs.step else phase
