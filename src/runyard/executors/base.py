@@ -1,6 +1,6 @@
 """What every executor can do, so that the engine need not know where a trainer runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -40,11 +40,13 @@ class ExitRecord:
 
 @dataclass(frozen=True)
 class Look:
-    """`detail` says in words why a dead one left no exit record, or why nothing could be found out."""
+    """`detail` says in words why a dead one left no exit record, or why nothing could be found out; `process` is what
+    tells its processes from all others, once they are there."""
 
     liveness: Liveness
     exit: ExitRecord | None = None
     detail: str = ""
+    process: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,18 @@ class Executor(Protocol):
 
     async def stop(self, handle: Handle, how: Stop) -> None:
         """Ask again, or more strongly, as often as wanted; one that has ended is left alone."""
+
+    async def dump(self, handle: Handle) -> str | None:
+        """Write down what its processes are doing, with their stacks where they can tell; none of them is disturbed.
+
+        The path of that file in the run folder; None if none of them is there.
+        """
+
+    async def running(self) -> set[str]:
+        """The nonces of all launches of which a process is still there, whoever launched them."""
+
+    async def sweep(self, nonces: Collection[str]) -> None:
+        """End all processes of these launches."""
 
     async def fetch(self, handle: Handle, path: str) -> Path:
         """A file of the run folder, on this machine. Raises FileNotFoundError."""

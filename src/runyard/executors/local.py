@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runyard.executors import environment, processes, wrapper
+from runyard.executors import environment, processes, stacks, wrapper
 from runyard.executors.base import ExitRecord, Handle, Launch, LaunchError, Liveness, Look, Stop
 from runyard.executors.processes import NONCE_VARIABLE, Process
 from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomically
@@ -55,6 +55,16 @@ class LocalExecutor:
 
     async def stop(self, handle: Handle, how: Stop) -> None:
         await asyncio.to_thread(_stop, handle, how)
+
+    async def dump(self, handle: Handle) -> str | None:
+        return await asyncio.to_thread(_dump, handle)
+
+    async def running(self) -> set[str]:
+        return set((await asyncio.to_thread(processes.nonces)).values())
+
+    async def sweep(self, nonces: Collection[str]) -> None:
+        for nonce in nonces:
+            await asyncio.to_thread(processes.kill_with_nonce, nonce)
 
     async def fetch(self, handle: Handle, path: str) -> Path:
         return await asyncio.to_thread(_inside, Path(handle["run_dir"]), path)
@@ -143,15 +153,15 @@ def _look(folder: Path, nonce: str) -> Look:
             return Look(Liveness.ALIVE, detail="it is being started")
         detail = "it was never started"
     elif process["nonce"] != nonce:
-        detail = "its folder belongs to another attempt"
+        return Look(Liveness.DEAD, detail="its folder belongs to another attempt")
     elif Process.of(process, "wrapper").is_alive() or Process.of(process, "trainer").is_alive():
-        return Look(Liveness.ALIVE)
+        return Look(Liveness.ALIVE, process=process)
     elif process["boot_id"] != wrapper.boot_id():
         detail = "the machine was restarted"
     else:
         detail = "its process is gone and left no exit record"
     # It may have written the record and left while we looked.
-    return _read_exit(folder) or Look(Liveness.DEAD, detail=detail)
+    return _read_exit(folder) or Look(Liveness.DEAD, detail=detail, process=process)
 
 
 def _read_exit(folder: Path) -> Look | None:
@@ -173,6 +183,24 @@ def _stop(handle: Handle, how: Stop) -> None:
         _kill(process)
     elif not Process.of(process, "wrapper").send(signal.SIGTERM):
         Process.of(process, "trainer").send(signal.SIGTERM)
+
+
+def _dump(handle: Handle) -> str | None:
+    process = _read_json(_folder(handle) / "process.json")
+    if process is None or process["nonce"] != handle["nonce"]:
+        return None
+    rundir = RunDir(Path(handle["run_dir"]))
+    file = rundir.stacks(handle["attempt"])
+    return str(file.relative_to(rundir.root)) if stacks.dump(file, lambda: _members(process)) else None
+
+
+def _members(process: dict[str, Any]) -> list[int]:
+    """The trainer, then all that it started."""
+    if not Process.of(process, "trainer").is_alive():
+        return []
+    guardian, trainer = process["wrapper"]["pid"], process["trainer"]["pid"]
+    started = {*wrapper.descendants(trainer), *processes.with_nonce(process["nonce"])}
+    return [trainer, *sorted(started - {guardian, trainer})]
 
 
 def _kill(process: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from runyard.executors import wrapper
 
 NONCE_VARIABLE = "RUNYARD_NONCE"
+_PREFIX = f"{NONCE_VARIABLE}=".encode()
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,21 @@ class Process:
         return self.nonce is None or has_nonce(self.pid, self.nonce)
 
 
+def with_nonce(nonce: str) -> list[int]:
+    """Every process of this user that has the nonce in its environment."""
+    return [pid for pid, found in nonces().items() if found == nonce]
+
+
+def nonces() -> dict[int, str]:
+    """What was left in the environment of each process that we started, and of what those started."""
+    found = {}
+    for pid in _pids():
+        with suppress(PermissionError):  # another user's
+            if (nonce := nonce_of(pid)) is not None:
+                found[pid] = nonce
+    return found
+
+
 def kill_with_nonce(nonce: str, spare: int | None = None) -> None:
     """Kill every process that has the nonce in its environment, except one."""
     for pid in _pids():
@@ -80,11 +96,17 @@ def kill_with_nonce(nonce: str, spare: int | None = None) -> None:
 
 def has_nonce(pid: int, nonce: str) -> bool:
     """Raises PermissionError where the environment may not be read."""
+    return nonce_of(pid) == nonce
+
+
+def nonce_of(pid: int) -> str | None:
+    """Raises PermissionError where the environment may not be read."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return f"{NONCE_VARIABLE}={nonce}".encode() in environment.split(b"\0")
+        return None
+    values = (entry.removeprefix(_PREFIX) for entry in environment.split(b"\0") if entry.startswith(_PREFIX))
+    return next((value.decode(errors="replace") for value in values), None)
 
 
 def _pids() -> Iterator[int]:

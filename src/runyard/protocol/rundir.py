@@ -4,7 +4,7 @@
 spec.json         what is asked, paths resolved          events.jsonl   the whole history, numbered
 progress.json     the newest snapshot                    manifest.json  every final file's size and SHA-256
 checkpoints/step-000120/   final/   merged/   tensorboard/
-attempts/1/{launch,process,exit}.json, stdout.log, stderr.log
+attempts/1/{launch,process,exit}.json, stdout.log, stderr.log, stacks.txt
 ```
 """
 
@@ -63,6 +63,10 @@ class RunDir:
 
     def attempt(self, number: int) -> Path:
         return self.root / "attempts" / str(number)
+
+    def stacks(self, attempt: int) -> Path:
+        """What the processes of an attempt were doing when it was found to be stuck."""
+        return self.attempt(attempt) / "stacks.txt"
 
     def attempts(self) -> list[int]:
         folder = self.root / "attempts"

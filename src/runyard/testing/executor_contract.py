@@ -39,6 +39,16 @@ IGNORE = SAY + (
     "while True: time.sleep(1)\n"
 )
 
+HANG = SAY + (
+    "import faulthandler\n"
+    "def spins_for_ever():\n"
+    "    while True: pass\n"
+    "faulthandler.register(signal.SIGUSR1, open(sys.argv[1], 'a'))\n"
+    "pathlib.Path('ready').touch()\n"
+    "spins_for_ever()\n"
+)
+DEAF = SAY + "pathlib.Path('ready').touch()\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
+
 
 def launch(root: Path, code: str, *args: str, **values: Any) -> Launch:
     argv = [sys.executable, "-S", "-c", code, *args]
@@ -204,6 +214,49 @@ class ExecutorContract:
         for how in ("save", "discard", "kill"):
             await executor.stop(handle, how)
         assert (await exit_of(executor, handle)).code == 0
+
+    async def test_one_that_hangs_tells_where(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, HANG, str(RunDir(root).stacks(1))))
+        await appears(root / "ready")
+        assert await executor.dump(handle) == "attempts/1/stacks.txt"
+        told = (await executor.fetch(handle, "attempts/1/stacks.txt")).read_text()
+        assert "spins_for_ever" in told
+        assert "state R" in told
+        assert (await executor.look(handle)).liveness == Liveness.ALIVE
+        await executor.stop(handle, "kill")
+        await exit_of(executor, handle)
+
+    async def test_one_that_cannot_tell_is_not_disturbed(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, DEAF))
+        await appears(root / "ready")
+        path = await executor.dump(handle)
+        assert path is not None
+        told = (await executor.fetch(handle, path)).read_text()
+        assert "os.path.exists" in told, "its command"
+        assert "state S" in told or "state R" in told
+        (root / "go").touch()
+        assert (await exit_of(executor, handle)).code == 0
+        assert await executor.dump(handle) is None
+
+    async def test_whoever_looks_sees_which_process_it_is(self, executor: Executor, root: Path) -> None:
+        handle = await executor.launch(launch(root, DEAF))
+        await appears(root / "ready")
+        process = (await executor.look(handle)).process
+        assert process is not None
+        assert process["trainer"]["pid"] > 0
+        assert process["boot_id"]
+        (root / "go").touch()
+        await exit_of(executor, handle)
+
+    async def test_what_still_runs_is_known_and_can_be_swept(self, executor: Executor, root: Path) -> None:
+        order = launch(root, IGNORE)
+        handle = await executor.launch(order)
+        await appears(root / "ready")
+        assert order.nonce in await executor.running()
+        await executor.sweep({order.nonce})
+        await ended(executor, handle)
+        await until(lambda: is_gone((root / "escaped").read_text()))
+        assert order.nonce not in await executor.running()
 
     async def test_events_come_in_whole_lines(self, executor: Executor, root: Path) -> None:
         handle = await executor.launch(launch(root, "pass"))

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from runyard.protocol import stacks
 from runyard.protocol.emitter import AlreadyRunningError
 from runyard.protocol.problems import Problem
 from runyard.protocol.rundir import RunDir
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _check(options.rundir, cache)
     if options.preview is not None:
         return _preview(options.rundir, options.preview, cache)
+    stacks.answer(RunDir(options.rundir).stacks(options.attempt))
     try:
         return run.main(options.rundir, options.attempt, cache)
     except AlreadyRunningError as error:
