@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+from runyard.domain import retries
 from runyard.domain.lifecycle import MOVES
+from runyard.domain.reasons import Reason
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,6 +16,14 @@ def test_the_drawn_state_machine_is_the_one_in_the_code() -> None:
     assert {(before, cause, after) for before, cause, after in drawn if before != "state"} == {
         (str(before), str(cause), str(after)) for (before, cause), after in MOVES.items()
     }
+
+
+def test_every_reason_of_a_failure_is_explained_with_what_follows() -> None:
+    text = (ROOT / "docs" / "failures.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (never|twice|if asked) \| [^|]+ \|$", text, flags=re.MULTILINE)
+    policy = {reason.value: "twice" if reason in retries.OURS else "if asked" for reason in Reason}
+    assert dict(rows) == policy | dict.fromkeys(retries.HOPELESS, "never")
+    assert retries.DEFAULT == 2
 
 
 def test_decisions_are_numbered_without_gaps() -> None:
