@@ -1,7 +1,8 @@
 """The door to the database: sessions to read or write with, and the schema's version."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Database:
         self._engine = _sqlite(self.url) if self.dialect == "sqlite" else _postgresql(self.url)
         self._writing = self._engine.execution_options(runyard_begin="BEGIN IMMEDIATE")
         self._turn = asyncio.Lock()  # first come, first served; SQLite's own waiting is not fair
+        self._check: Callable[[Session], Awaitable[None]] | None = None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Session]:
@@ -53,7 +55,15 @@ class Database:
         async with self._turn, AsyncSession(self._writing, expire_on_commit=False) as session, session.begin():
             if self.dialect == "postgresql":
                 await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+            if self._check is not None:
+                await self._check(session)
             yield session
+
+    def fenced(self, check: Callable[[Session], Awaitable[None]]) -> "Database":
+        """The same database for one who may have been overtaken: `check` begins each write, and raises to refuse it."""
+        fenced = copy.copy(self)
+        fenced._check = check
+        return fenced
 
     async def migrate(self) -> None:
         """Bring the schema up to date.

@@ -81,7 +81,7 @@ class Job(Table):
 
 
 class Attempt(Table):
-    """One try on one machine: holds the lease, its fencing token, and what proves which process it is."""
+    """One try on one machine: whose it is, the fencing token, and what proves which process it is."""
 
     __tablename__ = "attempts"
 
@@ -101,8 +101,9 @@ class Attempt(Table):
     handle: Mapped[dict[str, Any] | None]
     """How the executor finds it again; null until it was launched."""
     lease_owner: Mapped[str | None]
+    """The data folder that its run folder is in: engines elsewhere can't look after it."""
     lease_token: Mapped[str | None]
-    lease_expires_at: Mapped[float | None]
+    """Of the leading engine that looks after it."""
     stop_sent: Mapped[str | None]
     """`save`, `discard` or `kill`, once the trainer was told to stop."""
     stop_reason: Mapped[str | None]
@@ -279,4 +280,5 @@ class Leader(Table):
     name: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str]
     token: Mapped[str]
+    since: Mapped[float]
     expires_at: Mapped[float]

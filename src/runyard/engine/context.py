@@ -1,7 +1,7 @@
 """What the loops of one engine share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from runyard.db.database import Database
@@ -11,7 +11,9 @@ from runyard.domain.placement import Machine
 from runyard.executors.base import Executor
 from runyard.protocol.rundir import RunDir
 
-LEASE_SECONDS = 30.0
+
+def _nothing() -> None:
+    """An engine that is alone leads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Context:
     clock: Callable[[], float]
     """Seconds since the epoch."""
     owner: str
-    """The same after a restart: what this owner held before is taken up again at once."""
+    """The data folder: what an engine on the same one looked after is taken up again; others are out of reach."""
     new_id: Callable[[], str]
     argv: Callable[[RunDir, int], Sequence[str]]
     """The command of a trainer, from its run folder and the number of the attempt."""
@@ -33,11 +35,14 @@ class Context:
     save_seconds: float = 600.0
     retry_seconds: float = retries.FIRST_SECONDS
     """Pause before the first retry; it doubles with each that follows."""
-    token: str = field(init=False)
-    """New for every start of an engine; what an earlier one still tries to write is dropped."""
+    token: str = ""
+    """New for every start of an engine, unless given; what an earlier one still tries to write is dropped."""
+    require_lead: Callable[[], None] = _nothing
+    """To be called before anything is done to a process: raises when another engine may lead by now."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "token", self.new_id())
+        if not self.token:
+            object.__setattr__(self, "token", self.new_id())
 
     def lease(self) -> Lease:
-        return Lease(self.owner, self.token, self.clock() + LEASE_SECONDS)
+        return Lease(self.owner, self.token)

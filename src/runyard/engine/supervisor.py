@@ -8,12 +8,14 @@ from pathlib import Path
 
 from runyard.db.queries import attempts, events, jobs
 from runyard.db.tables import Attempt, Job
-from runyard.domain import retries
 from runyard.domain.lifecycle import Cause, State
-from runyard.domain.outcomes import Ending, Verdict, judge
-from runyard.engine.context import LEASE_SECONDS, Context
+from runyard.domain.outcomes import Verdict
+from runyard.domain.stalls import Signs
+from runyard.engine.context import Context
+from runyard.engine.endings import Endings
 from runyard.engine.ingest import Ingest, Source
 from runyard.engine.loop import Backoff
+from runyard.engine.watchdog import Watchdog
 from runyard.executors.base import Launch, LaunchError, Liveness, Look, Stop
 from runyard.protocol.rundir import RunDir, write_atomically
 
@@ -23,15 +25,16 @@ ACTIVE_SECONDS, IDLE_SECONDS = 0.25, 5.0
 MARGIN_SECONDS = 5.0  # the wrapper keeps the time; we step in when it does not
 WISHES: dict[str, Stop] = {State.PAUSING: "save", State.CANCELLING: "discard"}
 STRENGTH = {None: 0, "save": 1, "discard": 2, "kill": 3}
-TAIL_BYTES = 1 << 14
 
 
 class Supervisor:
     def __init__(self, context: Context, ingest: Ingest, ended: Callable[[], None]) -> None:
         """`ended` is called when there is room for the next."""
-        self._context, self._ingest, self._ended = context, ingest, ended
+        self._context, self._ingest = context, ingest
+        self._endings = Endings(context, ingest, ended)
+        self._watchdog = Watchdog(context, ingest)
         self._backoffs: dict[str, Backoff] = {}
-        self._deadlines: dict[str, float] = {}
+        self._stops: dict[str, float] = {}
         self._unknown: set[str] = set()
 
     def pause(self) -> float:
@@ -44,13 +47,13 @@ class Supervisor:
         return False
 
     async def _claim(self) -> list[tuple[Attempt, Job]]:
-        """Attempts that are ours, new and renewed leases included."""
-        context, now = self._context, self._context.clock()
+        """Attempts that are ours, those of an earlier engine included."""
+        context = self._context
         async with context.database.read() as session:
-            if not await attempts.to_claim(session, context.lease(), now, now + LEASE_SECONDS / 2):
+            if not await attempts.to_claim(session, context.lease()):
                 return await attempts.under_way(session, context.token)
         async with context.database.write() as session:
-            ids = await attempts.to_claim(session, context.lease(), now, now + LEASE_SECONDS / 2)
+            ids = await attempts.to_claim(session, context.lease())
             await attempts.claim(session, ids, context.lease())
             return await attempts.under_way(session, context.token)
 
@@ -68,7 +71,7 @@ class Supervisor:
         if attempt.handle is None:
             await self._launch(attempt, job)
             return
-        self._ingest.watch(_source(attempt, job))
+        source = self._ingest.watch(_source(attempt, job))
         look = await self._context.executor.look(attempt.handle)
         match look.liveness:
             case Liveness.ALIVE:
@@ -89,15 +92,16 @@ class Supervisor:
             await self._say_unknown(attempt, f"can't find out whether the trainer was started: {error}")
             return
         if handle is None and job.state in WISHES:
-            await self._finish(attempt, job, Look(Liveness.DEAD), Verdict(Cause.STOPPED))
+            await self._endings.finish(attempt, job, Look(Liveness.DEAD), Verdict(Cause.STOPPED))
             return
         if handle is None:
             try:
                 await asyncio.to_thread(_write_spec, launch.run_dir, job)
+                self._context.require_lead()
                 handle = await self._context.executor.launch(launch)
             except (LaunchError, OSError) as error:
                 verdict = Verdict(Cause.FAILED, "not_started", str(error))
-                await self._finish(attempt, job, Look(Liveness.DEAD), verdict)
+                await self._endings.finish(attempt, job, Look(Liveness.DEAD), verdict)
                 return
         if await self._save(attempt, handle=handle, started_at=self._context.clock()):
             self._ingest.watch(_source(attempt, job))
@@ -142,83 +146,36 @@ class Supervisor:
         self._unknown.add(attempt.id)
         self._context.notify()
 
-    async def _obey(self, attempt: Attempt, job: Job) -> None:
+    async def _obey(self, attempt: Attempt, job: Job, source: Source) -> None:
         """Pass on the wish to stop, once for each strength; kill when the time for it has run out."""
-        wish = WISHES.get(job.state)
-        now = asyncio.get_running_loop().time()
+        if attempt.stop_sent is None and attempt.stop_reason is None and job.state not in WISHES:
+            if overdue := await self._watchdog.look(attempt, job, source):
+                await self._watchdog.record(attempt, source, overdue)
+        wish = WISHES.get(job.state) or ("save" if attempt.stop_reason else None)
         if wish and STRENGTH[wish] > STRENGTH[attempt.stop_sent]:
             await self._stop(attempt, wish)
-        elif attempt.stop_sent and now > self._deadlines.setdefault(attempt.id, now + self._allowance(attempt)):
+        elif attempt.stop_sent and self._is_late(attempt, source):
             log.warning("attempt %s of job %s does not stop and is killed", attempt.number, job.id)
             await self._stop(attempt, "kill")
 
     async def _stop(self, attempt: Attempt, how: Stop) -> None:
         assert attempt.handle is not None, "only what was launched is stopped"
+        self._context.require_lead()
         await self._context.executor.stop(attempt.handle, how)
         await self._save(attempt, stop_sent=how)
-        self._deadlines[attempt.id] = asyncio.get_running_loop().time() + self._allowance(attempt)
+        self._stops[attempt.id] = asyncio.get_running_loop().time()
 
-    def _allowance(self, attempt: Attempt) -> float:
+    def _is_late(self, attempt: Attempt, source: Source) -> bool:
+        now = asyncio.get_running_loop().time()
+        return now > self._stops.setdefault(attempt.id, now) + self._allowance(attempt, source)
+
+    def _allowance(self, attempt: Attempt, source: Source) -> float:
+        """Seconds that it has to leave. One that is stuck has less, unless the stop has brought it to life again."""
         seconds = {"save": self._context.save_seconds, "discard": self._context.grace_seconds}
-        return seconds.get(attempt.stop_sent or "", 0) + MARGIN_SECONDS
-
-    async def _see_off(self, attempt: Attempt, job: Job, look: Look) -> None:
-        """Its process is gone: end what is left of it, read its last words, and judge."""
-        assert attempt.handle is not None, "only what was launched is looked at"
-        if look.exit is None:
-            await self._context.executor.stop(attempt.handle, "kill")
-        await self._ingest.drain(self._ingest.watch(_source(attempt, job)))
-        async with self._context.database.read() as session:
-            said = await events.last_word(session, job.id, attempt.number)
-        ending = Ending(
-            said=said,
-            code=look.exit.code if look.exit else None,
-            signal=look.exit.signal if look.exit else None,
-            detail=look.detail,
-            stop_asked=attempt.stop_sent is not None,
-            stop_reason=attempt.stop_reason,
-            log=await self._log_tail(attempt),
-            oom_kills=look.exit.oom_kills if look.exit else None,
-        )
-        await self._finish(attempt, job, look, judge(ending))
-
-    async def _log_tail(self, attempt: Attempt) -> str:
-        """The end of what the trainer wrote on its error stream."""
-        assert attempt.handle is not None, "only what was launched has an error stream"
-        root = self._context.runs / attempt.job_id
-        path = RunDir(root).attempt(attempt.number) / "stderr.log"
-        try:
-            found = await self._context.executor.fetch(attempt.handle, str(path.relative_to(root)))
-            return await asyncio.to_thread(_tail, found)
-        except OSError:
-            return ""
-
-    async def _finish(self, attempt: Attempt, job: Job, look: Look, verdict: Verdict) -> None:
-        now = self._context.clock()
-        async with self._context.database.write() as session:
-            held = await attempts.held(session, attempt.id, self._context.token)
-            current = await jobs.get(session, job.id)
-            if held is None or current is None:
-                return
-            held.ended_at = look.exit.ended_at if look.exit else now
-            held.exit_code = look.exit.code if look.exit else None
-            held.exit_signal = look.exit.signal if look.exit else None
-            held.reason, held.message = verdict.reason, verdict.message
-            tries = retries.Tries(current.failures, _retries(current), yields=current.yields_to is not None)
-            cause, pause = retries.consequence(verdict, State(current.state), tries, self._context.retry_seconds)
-            await jobs.apply_move(
-                session,
-                current,
-                cause,
-                "supervisor",
-                now,
-                attempt=held.number,
-                reason=verdict.reason,
-                message=verdict.message,
-                not_before=None if pause is None else now + pause,
-            )
-        self._ended()
-        self._context.notify()
+        allowed = seconds.get(attempt.stop_sent or "", 0.0)
+        if attempt.stop_reason == "stalled" and not self._watchdog.has_moved(attempt, source):
+            allowed = min(allowed, self._context.grace_seconds)
+        return allowed + MARGIN_SECONDS
 
     async def _save(self, attempt: Attempt, **values: object) -> bool:
         """Write columns of an attempt, in the database and in hand; False if it is no longer ours."""
@@ -230,29 +187,22 @@ class Supervisor:
 
     def _forget_all_but(self, ids: set[str]) -> None:
         self._ingest.keep_only(ids)
+        self._watchdog.keep_only(ids)
         self._unknown &= ids
-        for memory in (self._backoffs, self._deadlines):
+        for memory in (self._backoffs, self._stops):
             for attempt_id in memory.keys() - ids:
                 del memory[attempt_id]
 
 
 def _source(attempt: Attempt, job: Job) -> Source:
     assert attempt.handle is not None, "only what was launched can be read from"
-    return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset)
-
-
-def _retries(job: Job) -> int | None:
-    """How many retries the job asks for."""
-    wanted: int | None = (job.resolved_spec.get("limits") or {}).get("retries")
-    return wanted
+    signs = Signs()
+    snapshot = job.snapshot or {}
+    if snapshot.get("attempt") == attempt.number:
+        signs = Signs(snapshot.get("phase"), snapshot.get("step") or 0, snapshot.get("outcome") is not None)
+    return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset, signs)
 
 
 def _write_spec(root: Path, job: Job) -> None:
     root.mkdir(parents=True, exist_ok=True)
     write_atomically(RunDir(root).spec, json.dumps(job.resolved_spec, indent=2))
-
-
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        return file.read(TAIL_BYTES).decode(errors="replace")

@@ -92,7 +92,7 @@ class Yard:
         """The engine ends and another takes over, as after a restart of the server."""
         await self.stop()
         executor = LocalExecutor({})
-        self.context = replace(self.context, executor=executor, **values)
+        self.context = replace(self.context, executor=executor, token="", **values)
         self.engine = Engine(self.context)
         self.start()
 

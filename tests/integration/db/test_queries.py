@@ -122,29 +122,29 @@ async def test_attempts_are_numbered_and_hold_what_they_were_given(database: Dat
 
 
 @pytest.mark.parametrize(
-    ("owner", "token", "expires_at", "due"),
+    ("owner", "token", "due"),
     [
-        ("me", "now", 100.0, False),
-        ("me", "now", 60.0, True),  # ours, to be renewed
-        ("me", "before", 100.0, True),  # ours, from before a restart
-        ("other", "theirs", 100.0, False),
-        ("other", "theirs", 49.0, True),  # run out
+        ("here", "now", False),
+        ("here", "before", True),  # ours, from before a restart
+        ("there", "theirs", False),  # its run folder is out of reach
+        (None, None, True),
     ],
 )
-async def test_leases_to_take(
-    database: Database, job: Job, owner: str, token: str, expires_at: float, due: bool
+async def test_attempts_to_take_over(
+    database: Database, job: Job, owner: str | None, token: str | None, due: bool
 ) -> None:
-    await begin(database, Lease(owner, token, expires_at))
+    await begin(database, Lease(owner, token) if owner and token else None)
     async with database.read() as session:
-        ids = await attempts.to_claim(session, Lease("me", "now", 80.0), 50.0, 65.0)
-    assert ids == (["attempt-1"] if due else [])
+        ids = await attempts.to_claim(session, Lease("here", "now"))
+        assert ids == (["attempt-1"] if due else [])
+        assert [a.id for a in await attempts.elsewhere(session, "here")] == (["attempt-1"] if owner == "there" else [])
 
 
 async def test_who_lost_the_lease_writes_nothing(database: Database, job: Job) -> None:
-    attempt = await begin(database, Lease("a", "first", 1.0))
+    attempt = await begin(database, Lease("a", "first"))
     async with database.write() as session:
         assert await attempts.save(session, attempt.id, "first", stop_sent="save")
-        await attempts.claim(session, [attempt.id], Lease("b", "second", 2.0))
+        await attempts.claim(session, [attempt.id], Lease("b", "second"))
         assert not await attempts.save(session, attempt.id, "first", stop_sent="discard")
     async with database.read() as session:
         assert [a.stop_sent for a in await attempts.of_job(session, "job")] == ["save"]

@@ -13,11 +13,10 @@ from runyard.domain.placement import Taken
 
 @dataclass(frozen=True)
 class Lease:
-    """Who looks after attempts until when; `token` is new for every engine that was ever started."""
+    """The data folder of an engine; `token` is new for every engine that was ever started."""
 
     owner: str
     token: str
-    expires_at: float
 
 
 async def begin(session: Session, job: Job, id_: str, executor: str, gpus: Sequence[int], at: float) -> Attempt:
@@ -50,28 +49,29 @@ async def under_way(session: Session, token: str) -> list[tuple[Attempt, Job]]:
     return [(attempt, job) for attempt, job in await session.execute(query)]
 
 
-async def to_claim(session: Session, lease: Lease, now: float, renew_before: float) -> Sequence[str]:
-    """Ids of open attempts to take over or to renew: nobody's, expired ones, our owner's earlier ones, and our own
-    that run out before a time."""
-    ours = Attempt.lease_token == lease.token
+async def to_claim(session: Session, lease: Lease) -> Sequence[str]:
+    """Ids of open attempts to take over: those of our data folder, and nobody's, that an earlier engine looked after.
+
+    Only the leading engine asks, so there is nobody to wait for.
+    """
     query = select(Attempt.id).where(
         Attempt.ended_at.is_(None),
-        or_(
-            Attempt.lease_token.is_(None),
-            Attempt.lease_expires_at < now,
-            ours & (Attempt.lease_expires_at < renew_before),
-            ~ours & (Attempt.lease_owner == lease.owner),
-        ),
+        or_(Attempt.lease_owner.is_(None), Attempt.lease_owner == lease.owner),
+        or_(Attempt.lease_token.is_(None), Attempt.lease_token != lease.token),
     )
     return (await session.scalars(query)).all()
 
 
+async def elsewhere(session: Session, owner: str) -> Sequence[Attempt]:
+    """Open attempts of other data folders."""
+    return (
+        await session.scalars(select(Attempt).where(Attempt.ended_at.is_(None), Attempt.lease_owner != owner))
+    ).all()
+
+
 async def claim(session: Session, ids: Sequence[str], lease: Lease) -> None:
-    await session.execute(
-        update(Attempt)
-        .where(Attempt.id.in_(ids))
-        .values(lease_owner=lease.owner, lease_token=lease.token, lease_expires_at=lease.expires_at)
-    )
+    values = {"lease_owner": lease.owner, "lease_token": lease.token}
+    await session.execute(update(Attempt).where(Attempt.id.in_(ids)).values(values))
 
 
 async def held(session: Session, attempt_id: str, token: str) -> Attempt | None:

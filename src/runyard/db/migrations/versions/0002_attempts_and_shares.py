@@ -44,6 +44,9 @@ def extend_attempts() -> None:
     ):  # fmt: skip
         op.add_column("attempts", sa.Column(name, type_, nullable=True))
     op.execute("UPDATE attempts SET released_at = ended_at")
+    # Whose an attempt is was a host name and is a data folder; the lease is the leader's, and has one clock.
+    op.execute("UPDATE attempts SET lease_owner = NULL, lease_token = NULL")
+    op.drop_column("attempts", "lease_expires_at")
     op.create_index(op.f("ix_attempts_released_at"), "attempts", ["released_at"], unique=False)
 
 
@@ -103,6 +106,7 @@ def create_leaders() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leaders")),
     )
