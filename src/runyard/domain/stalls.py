@@ -84,7 +84,7 @@ class Watch:
     """One attempt, looked at again and again."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._looked: float | None = None
         self._shown: tuple[int, int] = (0, 0)
         self._ran = self._idle = self._longest = 0.0
@@ -93,7 +93,7 @@ class Watch:
         """Is it overdue? `now` is in seconds since any moment; `written` is the size of its output in bytes."""
         passed = 0.0 if self._looked is None else min(now - self._looked, UNWATCHED_SECONDS)
         self._ran, self._idle = self._ran + passed, self._idle + passed
-        shown = (signs.moves, written if self._limits.heeds_output and not signs.moves else 0)
+        shown = (signs.moves, written if self.limits.heeds_output and not signs.moves else 0)
         if self._looked is None or shown != self._shown:
             self._longest = max(self._longest, self._idle)
             self._idle, self._shown = 0.0, shown
@@ -105,7 +105,7 @@ class Watch:
         self._looked = None
 
     def _judge(self, signs: Signs) -> Overdue | None:
-        limit = self._limits.max_runtime
+        limit = self.limits.max_runtime
         if limit is not None and self._ran >= limit:
             return Overdue("timeout", f"it ran for {words(limit)}, which is all that limits.max_runtime allows")
         budget = self._budget(signs)
@@ -117,16 +117,16 @@ class Watch:
 
     def _budget(self, signs: Signs) -> float | None:
         """Seconds that it may take to the next sign; None if it is not watched."""
-        asked = self._limits.stall_timeout
+        asked = self.limits.stall_timeout
         if signs.finished:
             return TRAINING_SECONDS
-        if not self._limits.reports and asked is None and signs.moves < SIGNS_OF_PACE:
+        if not self.limits.reports and asked is None and signs.moves < SIGNS_OF_PACE:
             return None
         if signs.phase in PHASE_SECONDS:
             return max(PHASE_SECONDS[signs.phase], asked or 0.0)
-        if asked is not None and (signs.phase or not self._limits.reports):
+        if asked is not None and (signs.phase or not self.limits.reports):
             return asked
-        if not self._limits.reports:
+        if not self.limits.reports:
             return max(TRAINING_SECONDS, PACES * self._longest)
         return TRAINING_SECONDS if signs.phase else max(STARTING_SECONDS, asked or 0.0)
 

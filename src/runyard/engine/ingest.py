@@ -10,6 +10,7 @@ from runyard.db.queries import artifacts, attempts, checkpoints, events, jobs, m
 from runyard.db.tables import Job
 from runyard.domain import history
 from runyard.domain.lifecycle import Cause, State
+from runyard.domain.stalls import Signs
 from runyard.engine.context import Context
 from runyard.engine.loop import Backoff
 from runyard.executors.base import Handle
@@ -27,6 +28,7 @@ class Source:
     number: int
     handle: Handle
     offset: int
+    signs: Signs = field(default_factory=Signs)
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -93,6 +95,8 @@ class Ingest:
         news = history.read(lines, Snapshot.model_validate(job.snapshot or {}))
         if news.feed and job.state == State.STARTING:
             await jobs.apply_move(session, job, Cause.STARTED, "trainer", now, attempt=source.number)
+        for entry in news.feed:
+            source.signs.take(entry["type"], entry["data"])
         await events.append_all(session, [{"job_id": job.id, **entry} for entry in news.feed])
         if news.skipped:
             await events.append(session, job.id, now, "message", _warning(source.number, news.skipped))

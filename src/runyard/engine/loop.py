@@ -17,6 +17,10 @@ class Backoff:
         self._failures = 0
         self._until = 0.0
 
+    @property
+    def is_failing(self) -> bool:
+        return self._failures > 0
+
     def is_due(self) -> bool:
         return asyncio.get_running_loop().time() >= self._until
 

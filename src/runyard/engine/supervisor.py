@@ -76,10 +76,11 @@ class Supervisor:
         match look.liveness:
             case Liveness.ALIVE:
                 self._unknown.discard(attempt.id)
+                await self._note_process(attempt, look)
                 await self._note_start(attempt, job)
-                await self._obey(attempt, job)
+                await self._obey(attempt, job, source)
             case Liveness.DEAD:
-                await self._see_off(attempt, job, look)
+                await self._endings.see_off(attempt, job, source, look)
             case Liveness.UNKNOWN:
                 await self._say_unknown(attempt, f"can't find out whether the trainer is alive: {look.detail}")
 
@@ -124,6 +125,10 @@ class Supervisor:
             save_seconds=self._context.save_seconds,
         )
 
+    async def _note_process(self, attempt: Attempt, look: Look) -> None:
+        if attempt.process is None and look.process is not None:
+            await self._save(attempt, process=look.process)
+
     async def _note_start(self, attempt: Attempt, job: Job) -> None:
         """A script need not say anything: that its process is there is all that is to be seen of its start."""
         if job.kind != "script" or job.state != State.STARTING:
@@ -148,9 +153,9 @@ class Supervisor:
 
     async def _obey(self, attempt: Attempt, job: Job, source: Source) -> None:
         """Pass on the wish to stop, once for each strength; kill when the time for it has run out."""
-        if attempt.stop_sent is None and attempt.stop_reason is None and job.state not in WISHES:
-            if overdue := await self._watchdog.look(attempt, job, source):
-                await self._watchdog.record(attempt, source, overdue)
+        is_free = attempt.stop_sent is None and attempt.stop_reason is None and job.state not in WISHES
+        if is_free and (overdue := await self._watchdog.look(attempt, job, source)):
+            await self._watchdog.record(attempt, source, overdue)
         wish = WISHES.get(job.state) or ("save" if attempt.stop_reason else None)
         if wish and STRENGTH[wish] > STRENGTH[attempt.stop_sent]:
             await self._stop(attempt, wish)

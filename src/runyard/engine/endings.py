@@ -1,0 +1,98 @@
+"""Sees attempts off whose processes are gone: reads their last words, judges, and moves their jobs."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from runyard.db.queries import attempts, events, jobs
+from runyard.db.tables import Attempt, Job
+from runyard.domain import retries
+from runyard.domain.lifecycle import State
+from runyard.domain.outcomes import Ending, Verdict, judge
+from runyard.engine.context import Context
+from runyard.engine.ingest import Ingest, Source
+from runyard.executors.base import Look
+from runyard.protocol.rundir import RunDir
+
+TAIL_BYTES = 1 << 14
+
+
+class Endings:
+    def __init__(self, context: Context, ingest: Ingest, ended: Callable[[], None]) -> None:
+        """`ended` is called when there is room for the next."""
+        self._context, self._ingest, self._ended = context, ingest, ended
+
+    async def see_off(self, attempt: Attempt, job: Job, source: Source, look: Look) -> None:
+        """Its process is gone: end what is left of it, read its last words, and judge."""
+        if look.exit is None:
+            self._context.require_lead()
+            await self._context.executor.stop(source.handle, "kill")
+        await self._ingest.drain(source)
+        async with self._context.database.read() as session:
+            said = await events.last_word(session, job.id, attempt.number)
+        ending = Ending(
+            said=said,
+            code=look.exit.code if look.exit else None,
+            signal=look.exit.signal if look.exit else None,
+            detail=look.detail,
+            stop_asked=attempt.stop_sent is not None,
+            stop_reason=attempt.stop_reason,
+            log=await self._log_tail(attempt, source),
+            oom_kills=look.exit.oom_kills if look.exit else None,
+        )
+        verdict = judge(ending)
+        if attempt.stop_reason is not None and verdict.reason == attempt.stop_reason:
+            verdict = replace(verdict, message=attempt.message)  # as it was found, with step and phase
+        await self.finish(attempt, job, look, verdict)
+
+    async def finish(self, attempt: Attempt, job: Job, look: Look, verdict: Verdict) -> None:
+        now = self._context.clock()
+        async with self._context.database.write() as session:
+            held = await attempts.held(session, attempt.id, self._context.token)
+            current = await jobs.get(session, job.id)
+            if held is None or current is None:
+                return
+            held.ended_at = look.exit.ended_at if look.exit else now
+            held.released_at = None if held.gpus else held.ended_at
+            held.process = held.process or look.process
+            held.exit_code = look.exit.code if look.exit else None
+            held.exit_signal = look.exit.signal if look.exit else None
+            held.reason, held.message = verdict.reason, verdict.message
+            tries = retries.Tries(current.failures, _retries(current), yields=current.yields_to is not None)
+            cause, pause = retries.consequence(verdict, State(current.state), tries, self._context.retry_seconds)
+            await jobs.apply_move(
+                session,
+                current,
+                cause,
+                "supervisor",
+                now,
+                attempt=held.number,
+                reason=verdict.reason,
+                message=verdict.message,
+                not_before=None if pause is None else now + pause,
+            )
+        self._ended()
+        self._context.notify()
+
+    async def _log_tail(self, attempt: Attempt, source: Source) -> str:
+        """The end of what the trainer wrote on its error stream."""
+        root = self._context.runs / attempt.job_id
+        path = RunDir(root).attempt(attempt.number) / "stderr.log"
+        try:
+            found = await self._context.executor.fetch(source.handle, str(path.relative_to(root)))
+            return await asyncio.to_thread(_tail, found)
+        except OSError:
+            return ""
+
+
+def _retries(job: Job) -> int | None:
+    """How many retries the job asks for."""
+    wanted: int | None = (job.resolved_spec.get("limits") or {}).get("retries")
+    return wanted
+
+
+def _tail(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        return file.read(TAIL_BYTES).decode(errors="replace")

@@ -1,0 +1,108 @@
+"""Finds attempts that are stuck, or have had their time, and writes down what they were doing."""
+
+import asyncio
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from runyard.db.queries import artifacts, attempts, events
+from runyard.db.tables import Attempt, Job
+from runyard.domain.stalls import Limits, Overdue, Watch
+from runyard.engine.context import Context
+from runyard.engine.ingest import Ingest, Source
+from runyard.protocol.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+DUMP_SECONDS = 30.0  # a process that the kernel holds fast may even hold up those who read about it
+
+
+class Watchdog:
+    def __init__(self, context: Context, ingest: Ingest) -> None:
+        self._context, self._ingest = context, ingest
+        self._watches: dict[str, Watch] = {}
+        self._moves: dict[str, int] = {}
+
+    async def look(self, attempt: Attempt, job: Job, source: Source) -> Overdue | None:
+        """Why an attempt is to be ended, if it is: with all that it has said so far taken into account."""
+        watch = self._watches.setdefault(attempt.id, Watch(_limits(job)))
+        if source.backoff.is_failing:
+            watch.rest()
+            return None
+        if not await self._judge(watch, attempt, source):
+            return None
+        await self._ingest.drain(source)  # we may be late, rather than the trainer
+        return await self._judge(watch, attempt, source)
+
+    def has_moved(self, attempt: Attempt, source: Source) -> bool:
+        """Has it shown progress since it was found to be stuck?"""
+        return source.signs.moves > self._moves.get(attempt.id, 0)
+
+    async def record(self, attempt: Attempt, source: Source, overdue: Overdue) -> None:
+        """Keep the cause, for a server that comes after us, too; the stacks; and say so."""
+        self._moves[attempt.id] = source.signs.moves
+        path = await self._dump(attempt) if overdue.reason == "stalled" else None
+        found = await self._describe(attempt, path) if path else None
+        where = f"; what it was doing is in {path}" if found else ""
+        data = {"attempt": attempt.number, "level": "warning", "text": f"{overdue.message}{where}", "data": {}}
+        now = self._context.clock()
+        async with self._context.database.write() as session:
+            values = {"stop_reason": overdue.reason, "message": overdue.message}
+            if not await attempts.save(session, attempt.id, self._context.token, **values):
+                return
+            attempt.stop_reason, attempt.message = overdue.reason, overdue.message
+            if path and found:
+                await artifacts.record(session, attempt.job_id, path, self._context.new_id(), found)
+            await events.append(session, attempt.job_id, now, "message", data)
+        log.warning("attempt %s of job %s: %s", attempt.number, attempt.job_id, overdue.message)
+        self._context.notify()
+
+    def keep_only(self, ids: set[str]) -> None:
+        for memory in (self._watches, self._moves):
+            for attempt_id in memory.keys() - ids:
+                del memory[attempt_id]
+
+    async def _judge(self, watch: Watch, attempt: Attempt, source: Source) -> Overdue | None:
+        written = await asyncio.to_thread(self._written, attempt) if watch.limits.heeds_output else 0
+        return watch.look(self._context.monotonic(), source.signs, written)
+
+    def _written(self, attempt: Attempt) -> int:
+        folder = RunDir(self._context.runs / attempt.job_id).attempt(attempt.number)
+        return sum(_size(folder / name) for name in ("stdout.log", "stderr.log"))
+
+    async def _dump(self, attempt: Attempt) -> str | None:
+        assert attempt.handle is not None, "only what was launched is watched"
+        try:
+            async with asyncio.timeout(DUMP_SECONDS):
+                return await self._context.executor.dump(attempt.handle)
+        except OSError as error:  # a timeout is one
+            log.warning("can't tell what attempt %s of job %s does: %r", attempt.number, attempt.job_id, error)
+            return None
+
+    async def _describe(self, attempt: Attempt, path: str) -> dict[str, Any] | None:
+        """The file of stacks as an artifact."""
+        assert attempt.handle is not None, "only what was launched is watched"
+        try:
+            content = (await self._context.executor.fetch(attempt.handle, path)).read_bytes()
+        except OSError:
+            return None
+        return {
+            "kind": "report",
+            "size_bytes": len(content),
+            "hash_sha256": hashlib.sha256(content).hexdigest(),
+            "details": {"attempt": attempt.number, "about": "stacks"},
+            "created_at": self._context.clock(),
+        }
+
+
+def _limits(job: Job) -> Limits:
+    asked = job.resolved_spec.get("limits") or {}
+    return Limits(asked.get("stall_timeout"), asked.get("max_runtime"), reports=job.kind != "script")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
