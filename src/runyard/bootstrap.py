@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import NoReturn
 
 import uvicorn
@@ -25,7 +26,7 @@ from runyard.engine import context as engine_context
 from runyard.engine import inventory
 from runyard.engine.engine import Engine
 from runyard.executors.local import LocalExecutor
-from runyard.protocol.rundir import RunDir
+from runyard.protocol import commands
 from runyard.schemas.system import GpuRead
 from runyard.server import app
 from runyard.server.deps import Yard
@@ -171,16 +172,12 @@ def _engine(settings: Settings, environment: Mapping[str, str], database: Databa
             clock=time.time,
             owner=f"{socket.gethostname()}:{settings.home}",
             new_id=lambda: secrets.token_hex(6),
-            argv=_trainer,
+            command=partial(commands.command, python=sys.executable),
             notify=hub.notify,
             grace_seconds=settings.grace_seconds,
             retry_seconds=settings.retry_seconds,
         )
     )
-
-
-def _trainer(rundir: RunDir, attempt: int) -> list[str]:
-    return [sys.executable, "-m", "runyard.trainers", str(rundir.root), "--attempt", str(attempt)]
 
 
 def _gpus() -> list[GpuRead]:

@@ -57,7 +57,14 @@ def test_only_the_edge_commits() -> None:
 
 def test_only_programs_touch_the_environment() -> None:
     """Settings are made from what the command line hands over; wrapper and trainers are programs of their own."""
-    programs = {"cli/options.py", "cli/serve.py", "testing/live.py", "executors/wrapper.py"}
+    programs = {
+        "cli/options.py",
+        "cli/serve.py",
+        "cli/train.py",
+        "reporting.py",
+        "testing/live.py",
+        "executors/wrapper.py",
+    }
     programs |= {"trainers/__main__.py", "trainers/quiet.py"}
     touching = {ids(path) for path in MODULES if re.search(r"\bos\.(environ|getenv)\b", path.read_text())}
     assert touching <= programs

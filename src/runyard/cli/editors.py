@@ -15,9 +15,9 @@ def schema() -> str:
     }
     for spec in SPEC_CLASSES.values():
         definition = document["$defs"][spec.__name__]
-        definition["required"] = ["kind", *definition["required"]]
-        for section in SHORT_FORMS:
-            properties = definition["properties"]
+        definition["required"] = ["kind", *definition.get("required", ())]
+        properties = definition["properties"]
+        for section in SHORT_FORMS.keys() & properties.keys():
             full = {name: value for name, value in properties[section].items() if name != "default"}
             properties[section] = {"anyOf": [full, {"type": "string"}]}
     return json.dumps(document, indent=2)

@@ -8,15 +8,17 @@ import typer
 from runyard.cli import exits, jobfiles, options, output
 
 if TYPE_CHECKING:
-    from runyard.sdk.jobfile import Spec
+    from runyard.protocol.specs import Spec
 
-Kind = Annotated[str, typer.Argument(metavar="KIND", help="sft or dpo.", autocompletion=lambda: ["sft", "dpo"])]
+KINDS = ["sft", "dpo", "script"]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help="sft, dpo or script.", autocompletion=lambda: KINDS)]
 
 
 def init(
     kind: Kind,
     model: Annotated[str | None, typer.Option(help="The model to start from.", show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help="The data to train on.", show_default=False)] = None,
+    file: Annotated[str | None, typer.Option(help="The Python file of a script.", show_default=False)] = None,
 ) -> None:
     """Print a commented job file: `runyard init sft > job.yaml`."""
     from runyard.cli import template
@@ -24,7 +26,7 @@ def init(
 
     if kind not in SPEC_CLASSES:
         raise typer.BadParameter(f"{kind} is not one of {', '.join(SPEC_CLASSES)}")
-    print(template.job_file(kind, model, data), end="")
+    print(template.job_file(kind, model=model, data=data, file=file), end="")
 
 
 def schema(
@@ -48,6 +50,8 @@ def validate(
     json: options.Json = False,
 ) -> None:
     """Check a job file, and with the training libraries installed its model and every row of its data."""
+    from runyard.protocol import commands
+    from runyard.protocol.specs.script import ScriptSpec
     from runyard.sdk.errors import JobFileError
 
     found: dict[str, Any] = {"problems": [], "warnings": []}
@@ -59,7 +63,10 @@ def validate(
             raise
         found["problems"] = [problem.model_dump(mode="json") for problem in error.problems]
     else:
-        if not no_data and (note := jobfiles.missing_libraries()) is None:
+        if isinstance(spec, ScriptSpec):
+            found["problems"] = [problem.model_dump(mode="json") for problem in commands.missing(spec)]
+            note = None
+        elif not no_data and (note := jobfiles.missing_libraries()) is None:
             found = _ask_trainer(spec, "--check")
     _show_check(found, job_file, note, json=json)
     if found["problems"]:
@@ -73,10 +80,14 @@ def preview(
     json: options.Json = False,
 ) -> None:
     """Show a few examples as the model will see them, the tokens it learns from in colour."""
-    if note := jobfiles.missing_libraries():
+    from runyard.protocol.specs.script import ScriptSpec
+
+    spec = jobfiles.load(Path(job_file), overrides)
+    note = "preview shows training data, and a script reads its own" if isinstance(spec, ScriptSpec) else None
+    if note := note or jobfiles.missing_libraries():
         exits.say(note)
         raise typer.Exit(exits.Code.BAD_INPUT)
-    found = _ask_trainer(jobfiles.load(Path(job_file), overrides), "--preview", str(count))
+    found = _ask_trainer(spec, "--preview", str(count))
     if found.get("problems"):
         _show_check(found, job_file, None, json=json)
         raise typer.Exit(exits.Code.BAD_INPUT)

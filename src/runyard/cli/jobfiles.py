@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runyard.sdk.jobfile import Spec
+    from runyard.protocol.specs import Spec
 
 
 def load(

@@ -14,16 +14,18 @@ from runyard.protocol.specs import SPEC_CLASSES
 WIDTH = 110
 EXAMPLE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EXAMPLE_DATA = "train.jsonl"
+EXAMPLE_FILE = "train.py"
 
 
-def job_file(kind: str, model: str | None = None, data: str | None = None) -> str:
+def job_file(kind: str, *, model: str | None = None, data: str | None = None, file: str | None = None) -> str:
     """A job file of a kind: what is required is filled in, all else stands there with its default, commented out.
 
-    `model` and `data` replace the examples.
+    `model`, `data` and `file` replace the examples, in the kinds that have them.
     """
     values: dict[tuple[str, ...], str] = {
         ("model", "name"): model or EXAMPLE_MODEL,
         ("data", "train"): data or EXAMPLE_DATA,
+        ("file",): file or EXAMPLE_FILE,
     }
     spec = SPEC_CLASSES[kind]
     return "\n".join([*_heading(spec), f"kind: {kind}", *_section(spec, (), values), ""])
@@ -38,12 +40,16 @@ def as_yaml(value: Any, indent: str = "") -> str:
 
 def _heading(spec: type[BaseModel]) -> Iterator[str]:
     yield f"# {(spec.__doc__ or '').strip()}"
-    yield "# Remove a # to change a default; null is chosen from machine and data, and the choice is printed."
-    yield "# Then runyard validate and runyard preview check it; runyard train or runyard submit runs it."
+    if "data" in spec.model_fields:
+        yield "# Remove a # to change a default; null is chosen from machine and data, and the choice is printed."
+        yield "# Then runyard validate and runyard preview check it; runyard train or runyard submit runs it."
+    else:
+        yield "# Remove a # to change a default. Then runyard validate checks it; runyard train or submit runs it."
 
 
 def _section(spec: type[BaseModel], path: tuple[str, ...], values: Mapping[tuple[str, ...], str]) -> Iterator[str]:
     indent = "  " * len(path)
+    after_section = False
     for name, field in spec.model_fields.items():
         inner = field.annotation
         if name == "kind":
@@ -51,7 +57,11 @@ def _section(spec: type[BaseModel], path: tuple[str, ...], values: Mapping[tuple
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield f"\n{indent}{name}:"
             yield from _section(inner, (*path, name), values)
+            after_section = True
             continue
+        if after_section:
+            yield ""
+            after_section = False
         if field.description:
             yield from (f"{indent}# {line}" for line in textwrap.wrap(field.description, WIDTH))
         value = values.get((*path, name))

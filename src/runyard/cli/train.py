@@ -1,10 +1,12 @@
 """One job, here and now, with no server."""
 
+import json as json_module
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -16,10 +18,12 @@ from runyard.cli import exits, jobfiles, options, output, progress
 
 if TYPE_CHECKING:
     from runyard.protocol.rundir import RunDir
+    from runyard.protocol.specs import Spec
     from runyard.schemas.jobs import EventRead
 
 POLL_SECONDS = 0.1
 STOPPED = 75
+BY_SIGTERM = 128 + signal.SIGTERM
 SHOWN_LINES = 5
 
 
@@ -44,9 +48,6 @@ def train(
     """
     if (job_file is None) == (resume is None):
         raise typer.BadParameter("give either a job file or --resume FOLDER")
-    if note := jobfiles.missing_libraries():
-        exits.say(note)
-        raise typer.Exit(exits.Code.BAD_INPUT)
     rundir = _new_run(job_file, to, overrides) if job_file else _old_run(resume or Path())
     raise typer.Exit(Run(rundir).watch(every, json=json))
 
@@ -55,8 +56,13 @@ class Run:
     """The trainer as a child; its events are read from the run folder, as a server would."""
 
     def __init__(self, rundir: "RunDir") -> None:
+        from runyard.protocol import commands
+
         self.rundir = rundir
         self.attempt = max(rundir.attempts(), default=0) + 1
+        spec = json_module.loads(rundir.spec.read_bytes())
+        self.is_script = spec["kind"] == "script"
+        self.command = commands.command(spec, rundir, self.attempt, sys.executable)
         self.offset = rundir.events.stat().st_size if rundir.events.exists() else 0
         self.last: EventRead | None = None
         self.interrupts = 0
@@ -66,23 +72,44 @@ class Run:
             view = None if json else stack.enter_context(progress.view(every))
             child = stack.enter_context(self._child())
             stack.enter_context(self._forwarded_signals(child))
-            for event in self._events(child):
-                if view is None:
-                    output.as_json(event)
-                else:
-                    view.show(event)
+            self._show(child, view)
+            if child.returncode == 0 and self.command.after and any(self.rundir.final.iterdir()):
+                child = stack.enter_context(self._start(self.command.after, self.rundir.root, {}))
+                self._show(child, view)
         code = child.returncode if child.returncode >= 0 else 128 - child.returncode
+        code = STOPPED if self.interrupts and code == BY_SIGTERM else code
         for line in self._closing(code):
             print(line, file=sys.stderr if json else sys.stdout)
         return code
 
     def _child(self) -> "subprocess.Popen[bytes]":
+        for folder in (self.rundir.attempt(self.attempt), *self.command.folders):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self._start(self.command.argv, self.command.cwd, self.command.env)
+
+    def _start(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        from runyard.sdk.errors import ClientError
+
         folder = self.rundir.attempt(self.attempt)
-        folder.mkdir(parents=True)
-        command = [sys.executable, "-m", "runyard.trainers", str(self.rundir.root), "--attempt", str(self.attempt)]
-        with (folder / "stdout.log").open("wb") as stdout, (folder / "stderr.log").open("wb") as stderr:
-            # A process group of its own: Ctrl-C reaches it once, through us, as a request to save.
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, process_group=0)
+        with (folder / "stdout.log").open("ab") as stdout, (folder / "stderr.log").open("ab") as stderr:
+            try:
+                # A process group of its own: Ctrl-C reaches it once, through us, as a request to save.
+                return subprocess.Popen(
+                    argv, cwd=cwd, env={**os.environ, **env}, process_group=0,
+                    stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+                )  # fmt: skip
+            except OSError as error:
+                raise ClientError(f"could not start {argv[0]}: {error.strerror or error}") from None
+
+    def _show(self, child: "subprocess.Popen[bytes]", view: progress.View | None) -> None:
+        """Until it has ended, and what it left running with it."""
+        for event in self._events(child):
+            if view is None:
+                output.as_json(event)
+            else:
+                view.show(event)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
     @contextmanager
     def _forwarded_signals(self, child: "subprocess.Popen[bytes]") -> Iterator[None]:
@@ -93,9 +120,9 @@ class Run:
             if self.interrupts == 1:
                 child.terminate()
                 with suppress(OSError):  # the terminal may be gone
-                    print("\nsaving a checkpoint, then leaving; once more stops at once", file=sys.stderr, flush=True)
+                    print(f"\n{self._asked()}; once more stops at once", file=sys.stderr, flush=True)
             else:
-                child.kill()
+                os.killpg(child.pid, signal.SIGKILL)
 
         names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {name: signal.signal(name, forward) for name in names}
@@ -111,6 +138,9 @@ class Run:
                 except KeyboardInterrupt:
                     child.kill()
                     raise
+
+    def _asked(self) -> str:
+        return "it was asked to stop" if self.is_script else "saving a checkpoint, then leaving"
 
     def _events(self, child: "subprocess.Popen[bytes]") -> Iterator["EventRead"]:
         while True:
@@ -137,18 +167,24 @@ class Run:
             yield EventRead(id=event.n, job_id=self.rundir.root.name, at=event.at, type=event.type, data=data)
 
     def _closing(self, code: int) -> Iterator[str]:
-        root = self.rundir.root
+        root, logs = self.rundir.root, self.rundir.attempt(self.attempt)
         data: dict[str, Any] = self.last.data if self.last and self.last.type == "finished" else {}
         match data.get("outcome"):
+            case "completed" if self.is_script:
+                yield f"completed: its files are in {self.rundir.final}"
             case "completed":
                 yield f"completed: the model is in {self.rundir.final}"
+            case None if code == 0 and self.is_script:
+                yield f"completed. Its output: {logs}"
             case "stopped":
+                yield f"stopped. Go on: runyard train --resume {root}"
+            case None if code == STOPPED:
                 yield f"stopped. Go on: runyard train --resume {root}"
             case "failed":
                 yield f"failed ({data.get('reason')}): {data.get('message')}"
-                yield f"Its output: {self.rundir.attempt(self.attempt)}"
+                yield f"Its output: {logs}"
             case _:
-                yield f"the trainer ended with code {code} and no last word"
+                yield f"the {'script' if self.is_script else 'trainer'} ended with code {code} and no last word"
                 yield from self._last_words()
                 yield f"Go on from the last checkpoint: runyard train --resume {root}"
 
@@ -162,8 +198,9 @@ def _new_run(job_file: Path, to: Path | None, overrides: list[str] | None) -> "R
     from runyard.sdk.errors import ClientError
 
     spec = jobfiles.load(job_file, overrides)
+    _require_runnable(spec, job_file)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = spec.name or f"{Path(spec.data.train).stem} {spec.kind}"
+    name = spec.name or _default_name(spec)
     root = (to or Path("runs") / jobfiles.folder_name(name, stamp)).absolute()
     if root.exists() and any(root.iterdir()):
         raise ClientError(f"{root} is not empty", hint="go on with it by --resume, or choose another folder")
@@ -175,9 +212,30 @@ def _new_run(job_file: Path, to: Path | None, overrides: list[str] | None) -> "R
 
 def _old_run(root: Path) -> "RunDir":
     from runyard.protocol.rundir import RunDir
+    from runyard.protocol.specs import job_spec
     from runyard.sdk.errors import ClientError
 
     rundir = RunDir(root.absolute())
     if not rundir.spec.is_file():
         raise ClientError(f"{root} holds no run", hint="a run folder has a spec.json")
+    _require_runnable(job_spec.validate_json(rundir.spec.read_bytes()), rundir.spec)
     return rundir
+
+
+def _require_runnable(spec: "Spec", file: Path) -> None:
+    from runyard.protocol import commands
+    from runyard.protocol.specs.script import ScriptSpec
+    from runyard.sdk.errors import JobFileError
+
+    if isinstance(spec, ScriptSpec):
+        if problems := commands.missing(spec):
+            raise JobFileError([problem.model_copy(update={"file": str(file)}) for problem in problems])
+    elif note := jobfiles.missing_libraries():
+        exits.say(note)
+        raise typer.Exit(exits.Code.BAD_INPUT)
+
+
+def _default_name(spec: "Spec") -> str:
+    from runyard.protocol.specs.script import ScriptSpec
+
+    return spec.title if isinstance(spec, ScriptSpec) else f"{Path(spec.data.train).stem} {spec.kind}"

@@ -1,14 +1,16 @@
 """What the loops of one engine share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runyard.db.database import Database
 from runyard.db.queries.attempts import Lease
 from runyard.domain import retries
 from runyard.domain.placement import Machine
 from runyard.executors.base import Executor
+from runyard.protocol.commands import Command
 from runyard.protocol.rundir import RunDir
 
 
@@ -27,8 +29,8 @@ class Context:
     owner: str
     """The data folder: what an engine on the same one looked after is taken up again; others are out of reach."""
     new_id: Callable[[], str]
-    argv: Callable[[RunDir, int], Sequence[str]]
-    """The command of a trainer, from its run folder and the number of the attempt."""
+    command: Callable[[Mapping[str, Any], RunDir, int], Command]
+    """What is executed for a job: from its resolved spec, its run folder, and the number of the attempt."""
     notify: Callable[[], None]
     """Called when the feed has something new."""
     grace_seconds: float = 30.0

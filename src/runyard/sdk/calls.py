@@ -17,7 +17,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from runyard.domain.lifecycle import State
-from runyard.protocol.specs.language import DpoSpec, SftSpec
+from runyard.protocol.specs import Spec
 from runyard.schemas.artifacts import ArtifactRead
 from runyard.schemas.datasets import DataSetRead
 from runyard.schemas.jobs import CheckpointRead, EventRead, JobDetail, JobRead, LogLines, MetricRead
@@ -130,7 +130,7 @@ def system() -> Call[SystemRead]:
     return _get(f"{API}/system", SystemRead)
 
 
-def post_job(spec: SftSpec | DpoSpec, idempotency_key: str) -> Call[JobDetail]:
+def post_job(spec: Spec, idempotency_key: str) -> Call[JobDetail]:
     body = json.loads(spec.model_dump_json(exclude_unset=True)) | {"kind": spec.kind}
     headers = {"Idempotency-Key": idempotency_key}
     return Call("POST", f"{API}/jobs", _parser(JobDetail), body=body, headers=headers, patient=True)

@@ -8,15 +8,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from runyard.protocol.problems import Problem, spec_problems
-from runyard.protocol.specs import SPEC_CLASSES, job_spec
-from runyard.protocol.specs.language import DpoSpec, SftSpec, long_form
+from runyard.protocol.specs import SPEC_CLASSES, Spec, job_spec
+from runyard.protocol.specs.language import long_form
 from runyard.sdk import yamlfile
 from runyard.sdk.errors import JobFileError
 
-Spec = SftSpec | DpoSpec
 MOST_BYTES = 1 << 20
 UPLOADED = "dataset:"
-PATH_FIELDS = (("model", "name"), ("data", "train"), ("data", "eval"))
+PATH_FIELDS = (
+    *(("model", "name"), ("data", "train"), ("data", "eval")),
+    *(("file",), ("workdir",), ("python",)),
+)
 FILE_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".gguf", ".safetensors"})
 
 
@@ -81,23 +83,21 @@ class _Source:
             kind = value.get("kind")
             problems = spec_problems(error, kind if isinstance(kind, str) else None)
         if kind is None:
-            problems = [Problem(field="kind", message=f"is required: {' or '.join(SPEC_CLASSES)}")]
+            problems = [Problem(field="kind", message=f"is required: one of {', '.join(SPEC_CLASSES)}")]
         placed = [self._placed(problem) for problem in problems]
         raise JobFileError(sorted(placed, key=lambda problem: problem.line or 0)) from None
 
     def absolute_paths(self, spec: Spec, folder: Path) -> Spec:
         problems: list[Problem] = []
-        for section_name, field in PATH_FIELDS:
-            section = getattr(spec, section_name)
-            name = getattr(section, field)
-            if name is None or name.startswith(UPLOADED):
+        for field in PATH_FIELDS:
+            name = _get(spec, field)
+            if name is None or name.startswith(UPLOADED) or (field == ("python",) and os.sep not in name):
                 continue
-            path = os.path.abspath(folder / os.path.expanduser(name))
+            path = os.path.abspath(folder / os.path.expanduser(name))  # a venv's python is a link: it stays one
             if os.path.exists(path):
-                section = section.model_copy(update={field: path})
-                spec = spec.model_copy(update={section_name: section})
-            elif _is_here(section_name, name):
-                problems.append(Problem(field=f"{section_name}.{field}", message=f"no such file: {path}"))
+                spec = _replace(spec, field, path)
+            elif _is_here(field, name):
+                problems.append(Problem(field=".".join(field), message=f"no such file: {path}"))
         if problems:
             raise JobFileError([self._placed(problem) for problem in problems])
         return spec
@@ -126,12 +126,28 @@ def _read(path: Path) -> str:
     raise JobFileError([Problem(file=str(path), message=message)])
 
 
-def _is_here(section: str, name: str) -> bool:
+def _is_here(field: tuple[str, ...], name: str) -> bool:
     """Must this be a file beside the job file? A model without a folder may be one that the server keeps."""
     if name.startswith(("./", "../", "~")):
         return True
-    has_suffix = Path(name).suffix.lower() in FILE_SUFFIXES
-    return has_suffix and not Path(name).is_absolute() and (section == "data" or "/" in name)
+    if Path(name).is_absolute():
+        return False  # the server may have what is not here
+    if len(field) == 1:
+        return True
+    return Path(name).suffix.lower() in FILE_SUFFIXES and (field[0] == "data" or "/" in name)
+
+
+def _get(part: Any, path: tuple[str, ...]) -> str | None:
+    """None also for a field that this kind of job does not have."""
+    for name in path:
+        part = getattr(part, name, None)
+    return part if isinstance(part, str) else None
+
+
+def _replace(part: Any, path: tuple[str, ...], value: str) -> Any:
+    name, *inner = path
+    new = _replace(getattr(part, name), tuple(inner), value) if inner else value
+    return part.model_copy(update={name: new})
 
 
 def _put(value: dict[str, Any], path: tuple[str, ...], new: Any) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+from runyard.protocol.specs import Spec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
+from runyard.protocol.specs.script import ScriptSpec
 from runyard.schemas.datasets import DataSetRead
 from runyard.schemas.jobs import JobDetail
 from runyard.sdk import calls, jobfile
@@ -14,7 +17,7 @@ Steps = calls.Call[Any]
 
 
 def submit(
-    job: jobfile.Spec | Path | str | Mapping[str, Any], *, idempotency_key: str | None = None
+    job: Spec | Path | str | Mapping[str, Any], *, idempotency_key: str | None = None
 ) -> Generator[Steps, Any, JobDetail]:
     """Queue a job: a spec, the path of a job file, or the spec's fields as a dict.
 
@@ -22,6 +25,12 @@ def submit(
     instead of a second one; a new key is made for each call unless given.
     """
     spec = _spec(job)
+    if not isinstance(spec, ScriptSpec):
+        spec = yield from _with_uploads(spec)
+    return (yield from calls.post_job(spec, idempotency_key or secrets.token_hex(16)))
+
+
+def _with_uploads(spec: SftSpec | DpoSpec) -> Generator[Steps, Any, SftSpec | DpoSpec]:
     for field in ("train", "eval"):
         name = getattr(spec.data, field)
         if name is None or not os.path.isabs(name) or not os.path.isfile(name):
@@ -29,7 +38,7 @@ def submit(
         uploaded = yield from upload(Path(name))
         data = spec.data.model_copy(update={field: f"dataset:{uploaded.id}"})
         spec = spec.model_copy(update={"data": data})
-    return (yield from calls.post_job(spec, idempotency_key or secrets.token_hex(16)))
+    return spec
 
 
 def upload(path: Path | str, *, name: str | None = None) -> Generator[Steps, Any, DataSetRead]:
@@ -38,7 +47,7 @@ def upload(path: Path | str, *, name: str | None = None) -> Generator[Steps, Any
     return (yield from calls.post_dataset(path, name or path.name))
 
 
-def _spec(job: jobfile.Spec | Path | str | Mapping[str, Any]) -> jobfile.Spec:
+def _spec(job: Spec | Path | str | Mapping[str, Any]) -> Spec:
     match job:
         case Path() | str():
             return jobfile.load(Path(job))

@@ -10,9 +10,12 @@ from runyard.db.queries import datasets as queries
 from runyard.db.tables import DataSet
 from runyard.domain.errors import InUseError, InvalidError, NotFoundError
 from runyard.protocol.problems import Problem
+from runyard.protocol.specs import Spec
+from runyard.protocol.specs.language import DpoSpec, SftSpec
+from runyard.protocol.specs.script import ScriptSpec
 from runyard.services import checks, pages
 from runyard.services.context import Context
-from runyard.services.sources import Data, Resolved, Spec
+from runyard.services.sources import Data, Resolved
 from runyard.services.uploads import Incoming
 
 SHOWN_JOBS = 5
@@ -56,6 +59,8 @@ async def keep(
 
 async def require_usable(spec: Spec, resolved: Resolved) -> None:
     """Raise InvalidError, with lines, for data that the job can't train on; the trainer checks what is on the hub."""
+    if isinstance(spec, ScriptSpec):
+        return
     problems: list[Problem] = []
     for data in resolved.data:
         try:
@@ -99,7 +104,7 @@ async def delete(session: Session, dataset_id: str, context: Context) -> DataSet
     return dataset
 
 
-async def _report(spec: Spec, data: Data) -> CheckReport | None:
+async def _report(spec: SftSpec | DpoSpec, data: Data) -> CheckReport | None:
     """The stored report where it answers for this job, else a new one: for renamed columns, or files never uploaded."""
     if not data.name.startswith("/"):
         return None
@@ -110,5 +115,5 @@ async def _report(spec: Spec, data: Data) -> CheckReport | None:
     return await checks.check(Path(data.name), spec.kind, spec.data.columns)
 
 
-def _other_kind(spec: Spec, report: CheckReport) -> str:
+def _other_kind(spec: SftSpec | DpoSpec, report: CheckReport) -> str:
     return f"holds rows for {' or '.join(report.kinds) or 'no kind of job'}, not for {spec.kind}"

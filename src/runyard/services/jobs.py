@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ from runyard.db.queries import jobs as queries
 from runyard.db.tables import Attempt, IdempotencyKey, Job, Move
 from runyard.domain.errors import InvalidError, KeyReusedError, NotFoundError, QueueFullError
 from runyard.domain.lifecycle import Cause, State
+from runyard.protocol import commands
 from runyard.protocol.problems import Problem
+from runyard.protocol.specs import Spec
+from runyard.protocol.specs.script import ScriptSpec
 from runyard.services import pages
 from runyard.services.context import Context
-from runyard.services.sources import Resolved, Spec
+from runyard.services.sources import Resolved
 
 MOST_INTEGER = 2**63 - 1
 LONGEST_NAME = 100
@@ -78,7 +81,7 @@ async def submit(session: Session, submission: Submission, context: Context) -> 
         gpu_memory_mb=_megabytes(spec.resources.gpu_memory),
         cpus=spec.resources.cpus,
         memory_mb=_megabytes(spec.resources.memory),
-        resumable=True,
+        resumable=spec.resumable if isinstance(spec, ScriptSpec) else True,
         state=State.QUEUED.value,
         created_at=submission.at,
         queued_at=submission.at,
@@ -108,6 +111,8 @@ def as_asked(spec: Spec) -> dict[str, Any]:
 
 def default_name(resolved: Resolved) -> str:
     """Such as `orders sft`."""
+    if isinstance(resolved.spec, ScriptSpec):
+        return resolved.spec.title
     train = resolved.data[0]
     source = train.upload.name if train.upload else Path(train.name).name
     return f"{Path(source).stem[: LONGEST_NAME - 10]} {resolved.spec.kind}"
@@ -165,18 +170,17 @@ async def _require_uploads(session: Session, resolved: Resolved) -> None:
 def _require_files(job: Job) -> None:
     """Data and model may have been removed while the job did not run."""
     spec = job.resolved_spec
-    named = {
-        "model.name": spec["model"]["name"],
-        "data.train": spec["data"]["train"],
-        "data.eval": spec["data"]["eval"],
-    }
-    problems = [
-        Problem(field=field, message=f"{Path(name).name} is no longer there: submit the job again with other data")
-        for field, name in named.items()
-        if name and name.startswith("/") and not Path(name).exists()
-    ]
+    problems = commands.missing(ScriptSpec.model_validate(spec)) if job.kind == "script" else list(_gone(spec))
     if problems:
         raise InvalidError("what the job names is gone", problems=problems)
+
+
+def _gone(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    for section, field in (("model", "name"), ("data", "train"), ("data", "eval")):
+        name = spec[section][field]
+        if name and name.startswith("/") and not Path(name).exists():
+            message = f"{Path(name).name} is no longer there: submit the job again with other data"
+            yield Problem(field=f"{section}.{field}", message=message)
 
 
 def _fingerprint(spec: Spec) -> str:

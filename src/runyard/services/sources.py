@@ -9,11 +9,13 @@ from runyard.db.database import Session
 from runyard.db.queries import datasets
 from runyard.db.tables import DataSet
 from runyard.domain.errors import InvalidError
+from runyard.protocol import commands
 from runyard.protocol.problems import Problem
+from runyard.protocol.specs import Spec
 from runyard.protocol.specs.language import DpoSpec, SftSpec
+from runyard.protocol.specs.script import ScriptSpec
 from runyard.services.context import Context
 
-Spec = SftSpec | DpoSpec
 UPLOADED = "dataset:"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 HUB_DATA = re.compile(rf"{HUB_NAME.pattern}(:[\w.-]+)?", re.ASCII)
@@ -35,7 +37,7 @@ class Resolved:
     """A spec whose names are absolute paths or hub names."""
 
     spec: Spec
-    data: tuple[Data, ...]
+    data: tuple[Data, ...] = ()
 
 
 class _RefusedError(Exception):
@@ -44,6 +46,18 @@ class _RefusedError(Exception):
 
 async def resolve(session: Session, spec: Spec, context: Context) -> Resolved:
     """Find what a spec names. Raises InvalidError with one problem for each field that names nothing usable."""
+    if isinstance(spec, ScriptSpec):
+        require(commands.missing(spec))  # whoever may run a program may read any file with it
+        return Resolved(spec)
+    return await _resolve(session, spec, context)
+
+
+def require(problems: list[Problem]) -> None:
+    if problems:
+        raise InvalidError("the job names things that this server can't use", problems=problems)
+
+
+async def _resolve(session: Session, spec: SftSpec | DpoSpec, context: Context) -> Resolved:
     problems: list[Problem] = []
     data: list[Data] = []
     model = spec.model.name
@@ -57,8 +71,7 @@ async def resolve(session: Session, spec: Spec, context: Context) -> Resolved:
                 data.append(await _find_data(session, field, name, context))
         except _RefusedError as refusal:
             problems.append(Problem(field=field, message=str(refusal)))
-    if problems:
-        raise InvalidError("the job names things that this server can't use", problems=problems)
+    require(problems)
     found = {item.field.removeprefix("data."): item.name for item in data}
     resolved = spec.model_copy(
         update={

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from runyard.engine.context import Context
 from runyard.engine.engine import Engine
 from runyard.executors.base import Handle, Liveness
 from runyard.executors.local import LocalExecutor
+from runyard.protocol import commands
+from runyard.protocol.commands import Command
 from runyard.protocol.rundir import RunDir
 
 SECONDS = 30.0
@@ -54,8 +56,11 @@ OBEDIENT = "signal.signal(signal.SIGTERM, leave)\nsay('phase', phase='training')
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay('phase', phase='training')\n"
 
 
-def argv(rundir: RunDir, attempt: int) -> list[str]:
-    return [sys.executable, "-S", "-c", TRAINER, str(rundir.root), str(attempt)]
+def command(spec: Mapping[str, Any], rundir: RunDir, attempt: int) -> Command:
+    if spec.get("kind") == "script":
+        return commands.command(spec, rundir, attempt, sys.executable)
+    argv = (sys.executable, "-S", "-c", TRAINER, str(rundir.root), str(attempt))
+    return Command(argv, rundir.root, {})
 
 
 def make_context(database: Database, runs: Path, **values: Any) -> Context:
@@ -65,7 +70,7 @@ def make_context(database: Database, runs: Path, **values: Any) -> Context:
         "clock": time.time,
         "owner": "here",
         "new_id": lambda: uuid4().hex,
-        "argv": argv,
+        "command": command,
         "notify": lambda: None,
         "retry_seconds": 0.05,
     }

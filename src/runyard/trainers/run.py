@@ -14,6 +14,7 @@ from runyard.protocol.problems import spec_problems
 from runyard.protocol.rundir import RunDir, read_lines_backwards
 from runyard.protocol.specs import job_spec
 from runyard.protocol.specs.language import DpoSpec, SftSpec
+from runyard.protocol.specs.script import ScriptSpec
 from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError, classify, is_disk_full
 from runyard.trainers.stop import Stop, Stopped
@@ -77,9 +78,12 @@ def _outcome(rundir: RunDir, emitter: Emitter, stop: Stop, cache: Path) -> int:
 def read_spec(rundir: RunDir) -> SftSpec | DpoSpec:
     """Raises TrainingError(bad_config) with every problem of `spec.json`."""
     try:
-        return job_spec.validate_json(rundir.spec.read_bytes())
+        spec = job_spec.validate_json(rundir.spec.read_bytes())
     except FileNotFoundError:
         raise TrainingError("bad_config", f"there is no {rundir.spec}") from None
     except ValidationError as error:
         problems = "; ".join(str(problem) for problem in spec_problems(error, None))
         raise TrainingError("bad_config", f"spec.json: {problems}") from None
+    if isinstance(spec, ScriptSpec):
+        raise TrainingError("bad_config", "spec.json asks for a script: that is a program of its own")
+    return spec

@@ -26,7 +26,7 @@ BODIES: list[tuple[str, bytes, int, str | None, str]] = [
     ("a list", b"[]", 422, None, "section"),
     ("deep nesting", DEEP, 400, None, ""),
     ("deep nesting that parses", b'{"kind":"sft","model":' + b"[" * 500 + b"]" * 500 + b"}", 422, "model", ""),
-    ("unknown kind", b'{"kind": "sftt"}', 422, "kind", "must be one of: sft, dpo"),
+    ("unknown kind", b'{"kind": "sftt"}', 422, "kind", "must be one of: sft, dpo, script"),
     ("kind of another type", b'{"kind": {"a": 1}}', 422, "kind", "must be one of"),
     ("missing fields", b'{"kind": "sft"}', 422, "model", "is required"),
     ("unknown field", json.dumps(GOOD | {"trainign": {}}).encode(), 422, "trainign", "did you mean training?"),

@@ -31,7 +31,7 @@ def test_a_spec_survives_json() -> None:
 
 def test_the_kind_chooses_the_class() -> None:
     assert isinstance(job_spec.validate_python(SMALL), SftSpec)
-    assert problems(kind="sftt") == ["kind: must be one of: sft, dpo"]
+    assert problems(kind="sftt") == ["kind: must be one of: sft, dpo, script"]
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def problems(text: str, *overrides: str) -> list[str]:
         ("# nothing\n", "job.yaml:1: the job file is empty; see `runyard init sft`"),
         ("- sft\n", "job.yaml:1: the job file holds no fields; see `runyard init sft`"),
         ("sft\n", "job.yaml:1: the job file holds no fields; see `runyard init sft`"),
-        ("model: a/b\ndata: c/d\n", "job.yaml:1: kind: is required: sft or dpo"),
-        ("kind:\nmodel: a/b\ndata: c/d\n", "job.yaml:1: kind: is required: sft or dpo"),
-        ("model: a/b\nkind: stf\ndata: c/d\n", "job.yaml:2: kind: must be one of: sft, dpo"),
+        ("model: a/b\ndata: c/d\n", "job.yaml:1: kind: is required: one of sft, dpo, script"),
+        ("kind:\nmodel: a/b\ndata: c/d\n", "job.yaml:1: kind: is required: one of sft, dpo, script"),
+        ("model: a/b\nkind: stf\ndata: c/d\n", "job.yaml:2: kind: must be one of: sft, dpo, script"),
         ("kind: sft\ndata: c/d\n", "job.yaml:1: model: is required"),
         (GOOD + "trainig:\n  epochs: 2\n", "job.yaml:4: trainig: unknown field; did you mean training?"),
         (
@@ -50,6 +50,16 @@ def problems(text: str, *overrides: str) -> list[str]:
         ("kind: sft\nmodel: a/b\ndata: ./rows.jsonl\n", "job.yaml:3: data.train: no such file: /nowhere/rows.jsonl"),
         ("kind: sft\nmodel: a/b\ndata: rows.jsonl\n", "job.yaml:3: data.train: no such file: /nowhere/rows.jsonl"),
         ("kind: sft\nmodel: ./mine\ndata: c/d\n", "job.yaml:2: model.name: no such file: /nowhere/mine"),
+        ("kind: script\nfile: train.py\n", "job.yaml:2: file: no such file: /nowhere/train.py"),
+        ("kind: script\ncommand: make\nworkdir: here\n", "job.yaml:3: workdir: no such file: /nowhere/here"),
+        (
+            "kind: script\nfile: /a.py\npython: .venv/bin/python\n",
+            "job.yaml:3: python: no such file: /nowhere/.venv/bin/python",
+        ),
+        (
+            "kind: script\nfile: /a.py\nargs: [--lr, 1e-4]\n",
+            "job.yaml:3: args.1: is a number or a truth value, and must be text: put it in quotes",
+        ),
         ("kind: sft\nkind: dpo\n", "job.yaml:2: the field kind is given twice (first in line 1)"),
         (
             "kind: sft\nmodel:\n  name: a\n  name: b\n",

@@ -6,8 +6,9 @@ from pydantic import Field, TypeAdapter
 
 from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.protocol.specs.run import RunSpec
+from runyard.protocol.specs.script import ScriptSpec
 
-Spec = SftSpec | DpoSpec
+Spec = SftSpec | DpoSpec | ScriptSpec
 JobSpec = Annotated[Spec, Field(discriminator="kind")]
 job_spec: TypeAdapter[Spec] = TypeAdapter(JobSpec)
-SPEC_CLASSES: dict[str, type[RunSpec]] = {"sft": SftSpec, "dpo": DpoSpec}
+SPEC_CLASSES: dict[str, type[RunSpec]] = {"sft": SftSpec, "dpo": DpoSpec, "script": ScriptSpec}

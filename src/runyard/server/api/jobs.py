@@ -37,6 +37,16 @@ EXAMPLES: dict[str, Any] = {
             "preference": {"beta": 0.1},
         },
     },
+    "script": {
+        "summary": "A program of your own",
+        "value": {
+            "kind": "script",
+            "file": "/srv/team/train.py",
+            "args": ["--epochs", "3"],
+            "python": "/srv/team/.venv/bin/python",
+            "resumable": True,
+        },
+    },
 }
 Key = Annotated[
     str | None,
