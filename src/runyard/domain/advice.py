@@ -80,7 +80,8 @@ def advise(reason: str | None, message: str | None, spec: RunSpec | None, facts:
     if reason not in set(Reason):
         return None
     known = Reason(reason)
-    text, changes = EXPLANATIONS[known], ()
+    text: str = EXPLANATIONS[known]
+    changes: Changes = ()
     if spec is not None and (cure := CURES.get(known)):
         more, changes = cure(spec, facts, message or "")
         text = f"{text} {more}".strip()

@@ -67,7 +67,7 @@ def smaller_micro_batch(spec: LanguageSpec, facts: Facts) -> Changes:
     if facts.phase in WEIGHTS_PHASES or not batch or not micro or micro == 1:
         return ()
     smaller = next(rows for rows in range(micro // 2, 0, -1) if batch % rows == 0)
-    changes = (Change("training.micro_batch_size", micro, smaller),)
+    changes: Changes = (Change("training.micro_batch_size", micro, smaller),)
     if spec.training.batch_size is None:  # else it might be chosen anew, and come out different
         changes = (Change("training.batch_size", batch, batch), *changes)
     return changes

@@ -162,6 +162,9 @@ class LanguageSpec(RunSpec):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     output: OutputSpec = OutputSpec()
+    continue_from: str | None = Field(default=None, min_length=1)
+    """Start from a checkpoint of another job: JOB for its newest, or JOB:STEP; with `runyard train` its folder. With
+    all else the same it goes on as if it had never ended; else with those weights and a new optimizer."""
 
     @model_validator(mode="before")
     @classmethod

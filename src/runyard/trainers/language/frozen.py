@@ -1,6 +1,7 @@
 """What must not change between the start of a run and its resumption."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,12 @@ def save(rundir: RunDir, spec: SftSpec | DpoSpec, fingerprint: str, plan: Plan, 
 
 def load(rundir: RunDir, spec: SftSpec | DpoSpec, fingerprint: str, step: int) -> dict[str, Any]:
     """The plan that the run began with. Raises TrainingError when job or data are no longer those of the checkpoint."""
-    try:
-        content: dict[str, Any] = json.loads(path(rundir).read_bytes())
-    except (FileNotFoundError, ValueError):
+    content = read(rundir)
+    if content is None:
         raise TrainingError(
             "bad_config", f"can't resume at step {step}: {path(rundir).name}, written when the run began, is missing"
-        ) from None
-    changed = _differences(content["spec"], _locked(spec))
-    if changed:
+        )
+    if changed := differences(content, spec):
         raise TrainingError(
             "bad_config",
             f"can't resume at step {step}, the job was changed since: {'; '.join(changed)}. "
@@ -52,6 +51,25 @@ def load(rundir: RunDir, spec: SftSpec | DpoSpec, fingerprint: str, step: int) -
     return plan
 
 
+def read(rundir: RunDir) -> dict[str, Any] | None:
+    """What `save` wrote, if it did."""
+    try:
+        content: dict[str, Any] = json.loads(path(rundir).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return content
+
+
+def differences(content: Mapping[str, Any], spec: SftSpec | DpoSpec) -> list[str]:
+    """How a job differs from the one that `content` was saved for, in words; writing down what was chosen is none."""
+    before, after = (_in_effect(values, content["plan"]) for values in (content["spec"], _locked(spec)))
+    return [
+        f"{name} was {before.get(name)!r}, is {after.get(name)!r}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    ]
+
+
 def _locked(spec: SftSpec | DpoSpec) -> dict[str, Any]:
     """Dotted names and values of everything that shapes the weights; data are compared by their fingerprint."""
     sections = ["model", "adapter", "training"] + (["preference"] if isinstance(spec, DpoSpec) else [])
@@ -64,9 +82,5 @@ def _locked(spec: SftSpec | DpoSpec) -> dict[str, Any]:
     }
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [
-        f"{name} was {before.get(name)!r}, is {after.get(name)!r}"
-        for name in {**before, **after}
-        if before.get(name) != after.get(name)
-    ]
+def _in_effect(values: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plan.get(name.rpartition(".")[2]) if value is None else value for name, value in values.items()}

@@ -10,7 +10,7 @@ from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers import checkpoints, machine, manifest, quiet
 from runyard.trainers.failures import TrainingError
-from runyard.trainers.language import check, choices, export, frozen, models
+from runyard.trainers.language import check, choices, export, frozen, models, origin
 from runyard.trainers.language.choices import Plan
 from runyard.trainers.language.models import ModelShape
 from runyard.trainers.language.state import RunState
@@ -46,10 +46,12 @@ class Job:
             shape = models.shape(models.load_config(self.spec.model, self.cache))
             tokenizer = models.load_tokenizer(self.spec.model, self.cache)
             prepared = self._prepare(tokenizer)
+            start = origin.settle(self.rundir, self.spec, prepared.report.fingerprint, self.emitter)
         plan = self._plan(prepared, here, shape)
         self.emitter.phase("loading")
         with self.stop.interruptible():
             guide, trainer = self._load(plan, prepared, tokenizer, here)
+            guide.start = start
             quiet.hub()
         self._train(guide, trainer)
         self._save(guide, trainer, tokenizer)

@@ -52,6 +52,8 @@ def _steps(trainer: Any, guide: Guide, step: int) -> None:
 
     checkpoint = str(guide.rundir.checkpoint(step)) if step else None
     set_seed(guide.spec.training.seed)  # loading draws more or less from it, depending on what is in the cache
+    if guide.start is not None and not step:
+        trainer._load_from_checkpoint(str(guide.start))
     if step and guide.state.evaluation_owed:
         _evaluate_owed(trainer, guide, step)
     if guide.stop.requested:

@@ -43,6 +43,8 @@ class Guide:
     cache: Path
     gpu_uuid: str | None
     on_gpu: bool
+    start: Path | None = None
+    """The checkpoint of another run whose weights this one begins with."""
     samples: int = 0
     """Rows trained on since this process began; a packed sequence counts each of its rows."""
     trained: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
