@@ -1,10 +1,10 @@
 """What a run delivers: every file with its size and SHA-256."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.events import ArtifactKind
 from runyard.protocol.rundir import RunDir, write_atomically
@@ -27,11 +27,6 @@ def report(rundir: RunDir, emitter: Emitter) -> None:
     emitter.artifact(entry["path"], "report", entry["size_bytes"], entry["sha256"])
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by its name there."""
-    return {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 def _read(rundir: RunDir) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(rundir.manifest.read_bytes())
@@ -41,9 +36,4 @@ def _read(rundir: RunDir) -> dict[str, Any]:
 
 
 def _entry(root: Path, path: Path) -> dict[str, Any]:
-    return {"path": str(path.relative_to(root)), "size_bytes": path.stat().st_size, "sha256": _digest(path)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": str(path.relative_to(root)), "size_bytes": path.stat().st_size, "sha256": folders.digest(path)}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.events import FinishedEvent, any_event
 from runyard.protocol.problems import spec_problems
@@ -15,7 +16,6 @@ from runyard.protocol.rundir import RunDir, read_lines_backwards
 from runyard.protocol.specs import job_spec
 from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.protocol.specs.script import ScriptSpec
-from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError, classify, is_disk_full
 from runyard.trainers.stop import Stop, Stopped
 
@@ -61,7 +61,7 @@ def _outcome(rundir: RunDir, emitter: Emitter, stop: Stop, cache: Path) -> int:
     from runyard.trainers.language import job
 
     try:
-        checkpoints.clear_leftovers(rundir)
+        folders.clear_leftovers(rundir.root, rundir.checkpoints)
         job.Job(read_spec(rundir), rundir, emitter, stop, cache).run()
     except Stopped:
         emitter.finished("stopped", message="stopped on request" + (", nothing saved" if stop.discard else ""))

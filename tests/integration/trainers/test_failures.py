@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from runyard.protocol import folders
 from runyard.protocol.specs.language import ModelSpec
-from runyard.trainers import checkpoints, failures, run
+from runyard.trainers import failures, run
 from runyard.trainers.language import models
 
 pytestmark = pytest.mark.llm
@@ -181,7 +182,7 @@ def small_disk(tmp_path):
 
 def test_a_failed_save_leaves_the_checkpoint_before_it(tmp_path):
     folder = tmp_path / "step-000010"
-    with checkpoints.written_whole(folder) as scratch:
+    with folders.written_whole(folder) as scratch:
         (scratch / "weights").write_text("good")
     with pytest.raises(OSError, match="full"):
         _write_badly(folder)
@@ -210,7 +211,7 @@ def test_every_librarys_full_disk_is_known_as_one(small_disk, tmp_path):
 
 
 def _write_badly(folder):
-    with checkpoints.written_whole(folder) as scratch:
+    with folders.written_whole(folder) as scratch:
         (scratch / "weights").write_text("bad")
         raise OSError(errno.ENOSPC, "full")
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from runyard.protocol import folders
 from runyard.protocol.rundir import RunDir
-from runyard.trainers import checkpoints, manifest
+from runyard.trainers import checkpoints
 from runyard.trainers.curves import Curves
 from runyard.trainers.language.trl_trainers import EvaluationCutError, Guide
 from runyard.trainers.language.watch import watch
@@ -137,10 +138,10 @@ def report_checkpoint(guide: Guide, step: int) -> None:
     guide.emitter.checkpoint(
         step,
         str(folder.relative_to(rundir.root)),
-        checkpoints.size_bytes(folder),
+        folders.size_bytes(folder),
         {"eval_loss": losses[step]} if step in losses else {},
         best=checkpoints.best(rundir, losses) == step,
-        files=manifest.digests(folder),
+        files=folders.digests(folder),
     )
 
 

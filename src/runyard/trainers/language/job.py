@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import DpoSpec, SftSpec
@@ -126,7 +127,7 @@ class Job:
 
     def _save(self, guide: "Guide", trainer: Any, tokenizer: "PreTrainedTokenizerBase") -> None:
         self.emitter.phase("saving")
-        with checkpoints.written_whole(self.rundir.final) as folder:
+        with folders.written_whole(self.rundir.final) as folder:
             export.write(trainer.model, tokenizer, folder)
         state = guide.state
         about = {

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runyard.protocol import folders
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import DType, LanguageSpec
-from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import models
 
@@ -46,7 +46,7 @@ def merge(
     base = models.load_model(base_spec, dtype, cache, trainable=False)
     adapted = PeftModel.from_pretrained(base, rundir.final).eval()
     expected = logits(adapted, rows)
-    with checkpoints.written_whole(rundir.merged) as folder:
+    with folders.written_whole(rundir.merged) as folder:
         merged = adapted.merge_and_unload()
         merged.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

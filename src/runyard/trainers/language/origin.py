@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import CHECKPOINT_NAME, RunDir, write_atomically
 from runyard.protocol.specs.language import DpoSpec, SftSpec
-from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import frozen
 
@@ -52,7 +52,7 @@ def _look(folder: Path) -> tuple[int, Mapping[str, Any]]:
 
 def _adopt(folder: Path, rundir: RunDir, step: int) -> None:
     write_atomically(frozen.path(rundir), frozen.path(_run_of(folder)).read_bytes())
-    with checkpoints.written_whole(rundir.checkpoint(step)) as scratch:
+    with folders.written_whole(rundir.checkpoint(step)) as scratch:
         shutil.copytree(folder, scratch, copy_function=_link, dirs_exist_ok=True)
 
 

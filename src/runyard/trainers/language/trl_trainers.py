@@ -15,10 +15,10 @@ import torch
 from transformers import Trainer
 from trl import DPOTrainer, SFTTrainer
 
+from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import DpoSpec, SftSpec
-from runyard.trainers import checkpoints
 from runyard.trainers.language import export, grouping
 from runyard.trainers.language.choices import Plan
 from runyard.trainers.language.state import RunState
@@ -103,7 +103,7 @@ class _Guided:
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         guide, step = self.guide, self.state.global_step  # type: ignore[attr-defined]
         guide.emitter.phase("saving")
-        with checkpoints.written_whole(guide.rundir.checkpoint(step)) as folder:
+        with folders.written_whole(guide.rundir.checkpoint(step)) as folder:
             self._scratch = folder
             Trainer._save_checkpoint(self, model, trial)  # not TRL's, which adds a model card
             written = folder / f"checkpoint-{step}"  # the library's own naming
