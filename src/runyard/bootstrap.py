@@ -1,30 +1,31 @@
-"""Puts the parts together: database, executor, engine, application; and runs the server."""
+"""Puts the parts together: database, executor, engine, application; and runs the server, or the engine alone."""
 
 import asyncio
 import errno
 import gc
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 
+from runyard.db.bell import Bell, Topic
 from runyard.db.database import Database
 from runyard.domain.errors import RunyardError
 from runyard.domain.placement import Machine
 from runyard.engine import context as engine_context
 from runyard.engine import inventory
-from runyard.engine.engine import Engine
+from runyard.engine.leadership import Leadership
+from runyard.engine.seat import Seat
 from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
 from runyard.schemas.system import GpuRead
@@ -36,6 +37,7 @@ from runyard.services.context import Context
 from runyard.settings import Settings
 
 PRIVATE = 0o077
+NEEDS_POSTGRESQL = "works together with others on one PostgreSQL: set RUNYARD_DATABASE_URL; a SQLite file has one server"
 GRACE_SECONDS = 2
 """For requests under way when the server stops; streams are told to end at once."""
 CLIENT_SILENCE_MILLISECONDS = 600_000
@@ -51,41 +53,117 @@ def serve(settings: Settings, environment: Mapping[str, str], announce: Callable
 
     Raises StartError, and TakenError when another server has the data folder.
     """
+    shared = is_shared(settings)
+    if not settings.engine and not shared:
+        raise StartError(f"a server without engine {NEEDS_POSTGRESQL}")
     os.umask(PRIVATE)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn sends itself the signal again when it has stopped
     signal.signal(signal.SIGINT, _leave)
-    with Instance(settings.home) as instance, _listen(settings) as listener:
+    with Instance(settings.home, shared=shared) as instance, _listen(settings) as listener:
         url = _url(listener, settings)
 
         def started() -> None:
             instance.announce(url)
             announce(url)
 
-        _forget_broken_uploads(settings)
         config = server_config()
+        parts = Parts(settings, environment, instance.id)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(settings, environment, config, listener, started))
+            runner.run(_serve(parts, config, listener, started))
+
+
+def run_engine(settings: Settings, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
+    """Lead, or stand by, until SIGTERM or SIGINT. `announce` gets the name of this engine.
+
+    Raises StartError, and TakenError when a server has the data folder for itself.
+    """
+    if not is_shared(settings):
+        raise StartError(f"an engine apart {NEEDS_POSTGRESQL}")
+    os.umask(PRIVATE)
+    with Instance(settings.home, shared=True) as instance:
+        parts = Parts(settings, environment, instance.id)
+        with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=server_config().get_loop_factory()) as runner:
+            runner.run(_run_engine(parts, announce))
+
+
+def is_shared(settings: Settings) -> bool:
+    """May several processes use the data folder at once?"""
+    return not settings.database.startswith("sqlite")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a process is made of; `folder` tells its data folder from others."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+    folder: str
 
 
 @asynccontextmanager
-async def open_yard(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[FastAPI]:
-    """The application on a migrated database, with the engine at work beside it. Raises StartError."""
+async def open_yard(parts: Parts) -> AsyncIterator[FastAPI]:
+    """The application on a migrated database, with the engine, if wanted, at work beside it. Raises StartError."""
+    settings = parts.settings
+    async with _open_database(settings) as database:
+        hub = Hub(database)
+        await hub.start()
+        heard: dict[Topic, Callable[[], None]] = {"feed": hub.notify}
+        bell = Bell(database, heard)
+        running = [hub.run(), bell.run()]
+
+        def notify() -> None:
+            hub.notify()
+            bell.ring("feed")
+
+        if settings.engine:
+            leadership = _leadership(parts, database, notify)
+            heard["work"] = leadership.wake
+            running.append(leadership.run())
+
+        def wake() -> None:
+            heard.get("work", notify)()
+            bell.ring("feed", "work")
+
+        yard = Yard(database, hub, _context(settings), wake, time.time, _gpus, settings.slots)
+        async with _beside(*running):
+            yield app.build(yard)
+
+
+async def _run_engine(parts: Parts, announce: Callable[[str], None]) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "it is run by a runner"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    async with _open_database(parts.settings) as database:
+        heard: dict[Topic, Callable[[], None]] = {}
+        bell = Bell(database, heard)
+        leadership = _leadership(parts, database, partial(bell.ring, "feed"))
+        heard["work"] = leadership.wake
+        async with _beside(bell.run()):
+            announce(leadership.name)
+            await leadership.run()
+
+
+@asynccontextmanager
+async def _open_database(settings: Settings) -> AsyncIterator[Database]:
     database = Database(settings.database)
     try:
         await _migrate(database)
-        hub = Hub(database)
-        await hub.start()
-        engine = _engine(settings, environment, database, hub)
-        yard = Yard(database, hub, _context(settings), engine.wake, time.time, _gpus, settings.slots)
-        tasks = [asyncio.create_task(hub.run()), asyncio.create_task(engine.run())]
-        try:
-            yield app.build(yard)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def _beside(*running: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """These run until the block is left."""
+    tasks = [asyncio.create_task(one) for one in running]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Server(uvicorn.Server):
@@ -106,13 +184,9 @@ class Server(uvicorn.Server):
 
 
 async def _serve(
-    settings: Settings,
-    environment: Mapping[str, str],
-    config: uvicorn.Config,
-    listener: socket.socket,
-    started: Callable[[], None],
+    parts: Parts, config: uvicorn.Config, listener: socket.socket, started: Callable[[], None]
 ) -> None:
-    async with open_yard(settings, environment) as application:
+    async with open_yard(parts) as application:
         config.app = application
         _collect_seldom()
         yard: Yard = application.state.yard
@@ -161,22 +235,25 @@ def _url(listener: socket.socket, settings: Settings) -> str:
     return f"http://{host}:{listener.getsockname()[1]}"
 
 
-def _engine(settings: Settings, environment: Mapping[str, str], database: Database, hub: Hub) -> Engine:
+def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) -> Leadership:
+    settings, environment = parts.settings, parts.environment
     gpus = inventory.allowed(inventory.gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
-    return Engine(
+    return Leadership(
         engine_context.Context(
             database=database,
             executor=LocalExecutor({"RUNYARD_CACHE": str(settings.home / "cache"), **environment}),
             runs=settings.home / "runs",
             machine=Machine(tuple(gpu.index for gpu in gpus), settings.slots),
             clock=time.time,
-            owner=f"{socket.gethostname()}:{settings.home}",
+            owner=parts.folder,
             new_id=lambda: secrets.token_hex(6),
             command=partial(commands.command, python=sys.executable),
-            notify=hub.notify,
+            notify=notify,
             grace_seconds=settings.grace_seconds,
             retry_seconds=settings.retry_seconds,
-        )
+        ),
+        Seat(settings.home / "engine.lock"),
+        f"process {os.getpid()} on {socket.gethostname()}",
     )
 
 
@@ -192,11 +269,6 @@ def _context(settings: Settings) -> Context:
         upload_limit=settings.upload_limit,
         min_free=settings.min_free,
     )
-
-
-def _forget_broken_uploads(settings: Settings) -> None:
-    for folder in (settings.home / "datasets").glob(".incoming-*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _collect_seldom() -> None:

@@ -38,6 +38,8 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes any free port."""
+    engine: bool = True
+    """Whether this server moves jobs, or leaves that to others on the same PostgreSQL."""
     slots: int = Field(default=1, ge=1)
     """Jobs at once on a machine without GPUs."""
     max_waiting: int = Field(default=10, ge=1)

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from runyard.cli import datasets, exits, files, jobs, options, records, submit, train, yard
-from runyard.cli.serve import serve
+from runyard.cli.serve import engine, serve
 
 
 class Commands(TyperGroup):
@@ -49,6 +49,7 @@ def runyard(
 
 
 app.command()(serve)
+app.command()(engine)
 app.command()(submit.submit)
 jobs.app.command()(records.metrics)
 jobs.app.command()(records.events)

@@ -1,9 +1,14 @@
 """The server and its machine."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from runyard import __version__
 from runyard.cli import options, output
+
+if TYPE_CHECKING:
+    from runyard.schemas.system import EngineRead
 
 
 def print_version(wanted: bool) -> None:
@@ -26,6 +31,7 @@ def system(ctx: typer.Context, json: options.Json = False) -> None:
             ("memory", f"{found.memory_available_mb:.0f} of {found.memory_total_mb:.0f} MB available"),
             ("disk", f"{output.size(found.disk_free_bytes)} of {output.size(found.disk_total_bytes)} free"),
             ("jobs", ", ".join(f"{count} {state}" for state, count in found.jobs.items() if count) or "none"),
+            ("engine", _engine(found.engine)),
             ("at once", f"{len(found.gpus)} on GPUs" if found.gpus else found.slots),
         ]
     )
@@ -35,3 +41,9 @@ def system(ctx: typer.Context, json: options.Json = False) -> None:
     for warning in found.warnings:
         print(f"warning: {warning}")
     return None
+
+
+def _engine(found: "EngineRead | None") -> str:
+    if found is None:
+        return "none"
+    return f"{found.name}, since {output.moment(found.since)}" + ("" if found.alive else ", not heard of")

@@ -65,6 +65,15 @@ class Database:
         fenced._check = check
         return fenced
 
+    @asynccontextmanager
+    async def driver_connection(self) -> AsyncIterator[Any]:
+        """A connection as its driver gives it, thrown away afterwards."""
+        connection = await self._engine.raw_connection()
+        try:
+            yield connection.driver_connection
+        finally:
+            connection.invalidate()
+
     async def migrate(self) -> None:
         """Bring the schema up to date.
 

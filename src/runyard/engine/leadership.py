@@ -33,7 +33,7 @@ class Leadership:
 
     def __init__(self, context: Context, seat: Seat, name: str) -> None:
         """`name` tells people which process it is."""
-        self._context, self._seat, self._name = context, seat, name
+        self._context, self._seat, self.name = context, seat, name
         self._engine: Engine | None = None
         self._backoff = Backoff()
         self._seen: tuple[str, float] | None = None
@@ -81,7 +81,7 @@ class Leadership:
             if not await self._is_free(session, dead):
                 return None
             self._seat.sign(token)  # before the commit: from then on it is what tells that we are dead
-            await leaders.take(session, self._name, token, LEASE_SECONDS)
+            await leaders.take(session, self.name, token, LEASE_SECONDS)
             await self._say_what_is_elsewhere(session)
         self._trusted_until = began + LEASE_SECONDS
         return token
@@ -105,10 +105,11 @@ class Leadership:
     async def _lead(self, token: str) -> None:
         engine = self._engine = Engine(self._term(token))
         running = asyncio.create_task(engine.run())
-        log.info("%s leads", self._name)
+        log.info("%s leads", self.name)
         try:
             while not running.done() and await self._renew(token):
                 await asyncio.wait({running}, timeout=RENEW_SECONDS)
+            log.warning("%s does not lead any more", self.name)
         finally:
             self._engine = None
             self._trusted_until = 0.0
@@ -116,7 +117,6 @@ class Leadership:
             await asyncio.gather(running, return_exceptions=True)
             await self._resign(token)
             self._seat.leave()
-            log.warning("%s does not lead any more", self._name)
 
     def _term(self, token: str) -> Context:
         database = self._context.database.fenced(lambda session: leaders.require(session, token))
@@ -152,7 +152,7 @@ class Leadership:
         """Unknown frees nothing and ends nothing, but it is said."""
         for attempt in await attempts.elsewhere(session, self._context.owner):
             text = (
-                f"attempt {attempt.number} runs in the data folder {attempt.lease_owner}, out of reach of {self._name}:"
+                f"attempt {attempt.number} runs in the data folder {attempt.lease_owner}, out of reach of {self.name}:"
                 " what becomes of it is unknown until an engine on that folder leads"
             )
             data = {"attempt": attempt.number, "level": "warning", "text": text, "data": {}}

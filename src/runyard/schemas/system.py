@@ -19,6 +19,14 @@ class GpuRead(BaseModel):
     power_watts: float | None
 
 
+class EngineRead(BaseModel):
+    """The engine that moves the jobs. `alive` is false when it has not been heard of for longer than its lease."""
+
+    name: str
+    since: float
+    alive: bool
+
+
 class SystemRead(BaseModel):
     version: str
     host: str
@@ -29,6 +37,7 @@ class SystemRead(BaseModel):
     disk_total_bytes: int
     disk_free_bytes: int
     gpus: list[GpuRead]
+    engine: EngineRead | None = None
     jobs: dict[str, int]
     """How many jobs are in each state."""
     slots: int

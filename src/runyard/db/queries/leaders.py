@@ -1,6 +1,7 @@
 """Which engine leads: one row, whose lease is on the database's clock, and whose token fences every write."""
 
 import time
+from dataclasses import dataclass
 
 from sqlalchemy import delete, text, update
 
@@ -8,6 +9,15 @@ from runyard.db.database import Session
 from runyard.db.tables import Leader
 
 ENGINE = "engine"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The leader for those who look at it; `alive` is false once its lease has run out and nobody has taken over."""
+
+    name: str
+    since: float
+    alive: bool
 
 
 class NotLeadingError(RuntimeError):
@@ -24,6 +34,11 @@ async def now(session: Session) -> float:
 
 async def get(session: Session) -> Leader | None:
     return await session.get(Leader, ENGINE)
+
+
+async def seen(session: Session) -> Seen | None:
+    leader = await get(session)
+    return Seen(leader.owner, leader.since, leader.expires_at >= await now(session)) if leader else None
 
 
 async def take(session: Session, owner: str, token: str, seconds: float) -> None:

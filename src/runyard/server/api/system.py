@@ -2,14 +2,15 @@
 
 import platform
 import shutil
+from dataclasses import asdict
 
 import psutil
 from fastapi import APIRouter
 
 from runyard import __version__
-from runyard.db.queries import events, jobs
+from runyard.db.queries import events, jobs, leaders
 from runyard.domain.errors import NoRoomError
-from runyard.schemas.system import Health, SystemRead
+from runyard.schemas.system import EngineRead, Health, SystemRead
 from runyard.server.deps import YardDep
 
 health = APIRouter(tags=["system"])
@@ -31,12 +32,17 @@ async def show(yard: YardDep) -> SystemRead:
     """Version, processors, memory, disk, GPUs, and how many jobs are in each state."""
     async with yard.database.read() as session:
         counts = await jobs.count_by_state(session)
+        engine = await leaders.seen(session)
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(yard.context.home)
     warnings = []
     try:
         yard.context.require_room()
     except NoRoomError as error:
         warnings.append(f"{error.message}: {error.hint}")
+    if engine is None:
+        warnings.append("no engine runs, so jobs wait: start one with `runyard engine`")
+    elif not engine.alive:
+        warnings.append(f"the engine, {engine.name}, is not heard of: jobs wait until it is back or another takes over")
     return SystemRead(
         version=__version__,
         host=platform.node(),
@@ -47,6 +53,7 @@ async def show(yard: YardDep) -> SystemRead:
         disk_total_bytes=disk.total,
         disk_free_bytes=disk.free,
         gpus=yard.gpus(),
+        engine=EngineRead.model_validate(asdict(engine)) if engine else None,
         jobs=counts,
         slots=yard.slots,
         warnings=warnings,
