@@ -231,6 +231,10 @@ class Quarantine(Table):
 
     machine: Mapped[str] = mapped_column(primary_key=True)
     gpu: Mapped[int] = mapped_column(primary_key=True)
+    attempt_id: Mapped[str]
+    """Whose end it did not come back from."""
+    baseline_mb: Mapped[float | None]
+    """In use before that attempt."""
     cause: Mapped[str]
     since: Mapped[float]
 

@@ -1,5 +1,6 @@
 """What the loops of one engine share."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from runyard.db.database import Database
 from runyard.db.queries.attempts import Lease
 from runyard.domain import retries
+from runyard.domain.gpus import Usage
 from runyard.domain.placement import Machine
 from runyard.executors.base import Executor
 from runyard.protocol.commands import Command
@@ -26,6 +28,8 @@ class Context:
     machine: Machine
     clock: Callable[[], float]
     """Seconds since the epoch."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds on a clock that never jumps: what tells how long nothing has happened."""
     owner: str
     """The data folder: what an engine on the same one looked after is taken up again; others are out of reach."""
     new_id: Callable[[], str]
@@ -33,6 +37,10 @@ class Context:
     """What is executed for a job: from its resolved spec, its run folder, and the number of the attempt."""
     notify: Callable[[], None]
     """Called when the feed has something new."""
+    unusable: Callable[[], Mapping[int, str]] = dict
+    """GPUs of the machine that nothing may be started on now, each with the reason."""
+    gpu_usage: Callable[[], Mapping[int, Usage]] = dict
+    """What is in use of each GPU, by index, of those whose memory can be watched. Raises OSError."""
     grace_seconds: float = 30.0
     save_seconds: float = 600.0
     retry_seconds: float = retries.FIRST_SECONDS

@@ -1,8 +1,10 @@
-"""The engine: three loops that share a context and wake each other."""
+"""The engine: loops that share a context and wake each other."""
 
 import asyncio
+from dataclasses import replace
 
 from runyard.engine.context import Context
+from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest
 from runyard.engine.loop import Loop
 from runyard.engine.scheduler import Scheduler
@@ -13,17 +15,21 @@ class Engine:
     """Moves jobs while it runs. Trainers do not notice when it ends; the next one takes them up again."""
 
     def __init__(self, context: Context) -> None:
+        self.guard = Guard(context, self._fill)
+        context = replace(context, unusable=self.guard.unusable)
         self.ingest = Ingest(context, self._listen)
-        self.supervisor = Supervisor(context, self.ingest, self._fill)
+        self.supervisor = Supervisor(context, self.ingest, self.guard, self._leave_room)
         self.scheduler = Scheduler(context, self._attend)
+        self._guarding = Loop("gpus", self.guard.tick, self.guard.pause)
         self._listening = Loop("ingest", self.ingest.tick, self.ingest.pause)
         self._attending = Loop("supervisor", self.supervisor.tick, self.supervisor.pause)
         self._filling = Loop("scheduler", self.scheduler.tick, self.scheduler.pause)
 
     async def run(self) -> None:
         """Until cancelled; no error of a tick ends it."""
+        await self.guard.begin()
         async with asyncio.TaskGroup() as group:
-            for loop in (self._filling, self._attending, self._listening):
+            for loop in (self._guarding, self._filling, self._attending, self._listening):
                 group.create_task(loop.run())
 
     def wake(self) -> None:
@@ -33,6 +39,10 @@ class Engine:
 
     def _fill(self) -> None:
         self._filling.wake()
+
+    def _leave_room(self) -> None:
+        self._fill()
+        self._guarding.wake()
 
     def _attend(self) -> None:
         self._attending.wake()

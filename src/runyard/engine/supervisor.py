@@ -13,6 +13,7 @@ from runyard.domain.outcomes import Verdict
 from runyard.domain.stalls import Signs
 from runyard.engine.context import Context
 from runyard.engine.endings import Endings
+from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest, Source
 from runyard.engine.loop import Backoff
 from runyard.engine.watchdog import Watchdog
@@ -28,9 +29,9 @@ STRENGTH = {None: 0, "save": 1, "discard": 2, "kill": 3}
 
 
 class Supervisor:
-    def __init__(self, context: Context, ingest: Ingest, ended: Callable[[], None]) -> None:
+    def __init__(self, context: Context, ingest: Ingest, guard: Guard, ended: Callable[[], None]) -> None:
         """`ended` is called when there is room for the next."""
-        self._context, self._ingest = context, ingest
+        self._context, self._ingest, self._guard = context, ingest, guard
         self._endings = Endings(context, ingest, ended)
         self._watchdog = Watchdog(context, ingest)
         self._backoffs: dict[str, Backoff] = {}
@@ -97,6 +98,7 @@ class Supervisor:
             return
         if handle is None:
             try:
+                await self._note_baseline(attempt)
                 await asyncio.to_thread(_write_spec, launch.run_dir, job)
                 self._context.require_lead()
                 handle = await self._context.executor.launch(launch)
@@ -124,6 +126,11 @@ class Supervisor:
             grace_seconds=self._context.grace_seconds,
             save_seconds=self._context.save_seconds,
         )
+
+    async def _note_baseline(self, attempt: Attempt) -> None:
+        """What to compare with when it has ended."""
+        if attempt.gpus and (baseline := await self._guard.baseline(attempt)):
+            await self._save(attempt, gpu_baseline=baseline)
 
     async def _note_process(self, attempt: Attempt, look: Look) -> None:
         if attempt.process is None and look.process is not None:

@@ -60,6 +60,8 @@ def create_quarantines() -> None:
         "quarantines",
         sa.Column("machine", sa.Text(), nullable=False),
         sa.Column("gpu", sa.Integer(), nullable=False),
+        sa.Column("attempt_id", sa.Text(), nullable=False),
+        sa.Column("baseline_mb", sa.Double(), nullable=True),
         sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("since", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("machine", "gpu", name=op.f("pk_quarantines")),
