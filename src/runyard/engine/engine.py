@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from runyard.engine import strays
 from runyard.engine.context import Context
 from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest
@@ -16,7 +17,7 @@ class Engine:
 
     def __init__(self, context: Context) -> None:
         self.guard = Guard(context, self._fill)
-        context = replace(context, unusable=self.guard.unusable)
+        self._context = context = replace(context, unusable=self.guard.unusable)
         self.ingest = Ingest(context, self._listen)
         self.supervisor = Supervisor(context, self.ingest, self.guard, self._leave_room)
         self.scheduler = Scheduler(context, self._attend)
@@ -29,6 +30,7 @@ class Engine:
         """Until cancelled; no error of a tick ends it."""
         await self.guard.begin()
         async with asyncio.TaskGroup() as group:
+            group.create_task(strays.sweep(self._context))
             for loop in (self._guarding, self._filling, self._attending, self._listening):
                 group.create_task(loop.run())
 

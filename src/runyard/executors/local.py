@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runyard.executors import environment, processes, stacks, wrapper
+from runyard.executors import cgroups, environment, processes, stacks, wrapper
 from runyard.executors.base import ExitRecord, Handle, Launch, LaunchError, Liveness, Look, Stop
 from runyard.executors.processes import NONCE_VARIABLE, Process
 from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomically
@@ -60,11 +60,11 @@ class LocalExecutor:
         return await asyncio.to_thread(_dump, handle)
 
     async def running(self) -> set[str]:
-        return set((await asyncio.to_thread(processes.nonces)).values())
+        return await asyncio.to_thread(_running)
 
     async def sweep(self, nonces: Collection[str]) -> None:
         for nonce in nonces:
-            await asyncio.to_thread(processes.kill_with_nonce, nonce)
+            await asyncio.to_thread(_sweep, nonce)
 
     async def fetch(self, handle: Handle, path: str) -> Path:
         return await asyncio.to_thread(_inside, Path(handle["run_dir"]), path)
@@ -213,6 +213,20 @@ def _kill(process: dict[str, Any]) -> None:
     processes.kill_with_nonce(process["nonce"], spare=guardian.pid if alive else None)
     if process["cgroup"] and not alive:
         _remove_when_empty(process["cgroup"])
+
+
+def _running() -> set[str]:
+    """Not the one that we may have been started from ourselves."""
+    return set(processes.nonces().values()) - {processes.nonce_of(os.getpid())}
+
+
+def _sweep(nonce: str) -> None:
+    places = cgroups.of(nonce)
+    for place in places:
+        wrapper.write_quietly(f"{place}/cgroup.kill", "1")
+    processes.kill_with_nonce(nonce)
+    for place in places:
+        _remove_when_empty(str(place))
 
 
 def _remove_when_empty(cgroup: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runyard.executors import environment, processes, wrapper
+from runyard.executors import cgroups, environment, processes, wrapper
 from runyard.executors.base import LaunchError, Liveness
 from runyard.executors.local import LocalExecutor
 from runyard.protocol.rundir import RunDir
@@ -184,3 +184,23 @@ async def test_a_folder_that_cannot_be_written_is_a_clear_error(executor: LocalE
     blocked.touch()
     with pytest.raises(LaunchError, match="can't be started"):
         await executor.launch(launch(blocked, "pass"))
+
+
+def test_a_cgroup_is_tried_before_it_is_promised() -> None:
+    missing = cgroups.missing()
+    assert (missing is None) == any(os.access(f"{mount}{wrapper.own_cgroup()}", os.W_OK) and is_version_two(mount)
+                                    for mount in wrapper.CGROUP_MOUNTS)  # fmt: skip
+    assert not cgroups.of(f"probe-{os.getpid()}")
+
+
+def is_version_two(mount: str) -> bool:
+    return Path(mount, "cgroup.procs").exists()
+
+
+async def test_a_sweep_leaves_no_cgroup(executor: LocalExecutor, root: Path) -> None:
+    order = launch(root, IGNORE)
+    handle = await executor.launch(order)
+    await appears(root / "ready")
+    await executor.sweep({order.nonce})
+    await ended(executor, handle)
+    assert cgroups.of(order.nonce) == []

@@ -1,0 +1,39 @@
+"""Can each job have a cgroup of its own, which ends all of it at once?"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from runyard.executors import wrapper
+
+SLEEPER = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(60)"]
+
+
+def missing() -> str | None:
+    """Why there is none on this machine, found out by using one; None if there is."""
+    sleeper = os.posix_spawn(SLEEPER[0], SLEEPER, {})
+    try:
+        path, error = wrapper.make_cgroup(f"probe-{os.getpid()}", sleeper)
+        if path is not None:
+            error = _kill(path)
+    finally:
+        os.kill(sleeper, signal.SIGKILL)
+        os.waitpid(sleeper, 0)
+    if path is not None:
+        wrapper.remove_quietly(path)
+    return error
+
+
+def of(nonce: str) -> list[Path]:
+    """The cgroups that were made for a launch by anybody with our own place among the cgroups."""
+    places = (Path(f"{mount}{wrapper.own_cgroup()}/runyard-{nonce}") for mount in wrapper.CGROUP_MOUNTS)
+    return [place for place in places if place.is_dir()]
+
+
+def _kill(path: str) -> str | None:
+    try:
+        Path(path, "cgroup.kill").write_text("1")
+    except OSError as error:
+        return str(error)
+    return None
