@@ -13,6 +13,9 @@ from typing import Any, Self
 from runyard.protocol.events import ArtifactKind, FailureReason, Outcome, Phase, Snapshot, any_event
 from runyard.protocol.rundir import RunDir, read_lines_backwards, write_atomically
 
+SUMMARY_SECONDS = 0.1
+"""Between two writes of `progress.json`, however much happens."""
+
 
 class AlreadyRunningError(RuntimeError):
     """Another process writes to this run folder."""
@@ -37,6 +40,7 @@ class Emitter:
             raise AlreadyRunningError(f"another trainer is running in {rundir.root}") from None
         self._cut_half_line()
         self.snapshot = self._last_snapshot()
+        self._summed_up, self._summed_up_at = self.snapshot.n, self.snapshot.at
         self.snapshot.attempt, self.snapshot.outcome = attempt, None
 
     def __enter__(self) -> Self:
@@ -112,12 +116,24 @@ class Emitter:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Once the summary is as new as the history."""
+        if self.snapshot.n != self._summed_up and not self._file.closed:
+            self._sum_up()
+        self._file.close()
+
+    def let_go(self) -> None:
+        """In a forked process: the history stays its parent's."""
         self._file.close()
 
     def _emit(self, type_: str, **fields: Any) -> None:
         event = {"n": self.snapshot.n + 1, "at": self._clock(), "attempt": self.attempt, "type": type_, **fields}
         self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
         self.snapshot.take(event)
+        if abs(event["at"] - self._summed_up_at) >= SUMMARY_SECONDS or type_ == "finished":
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        self._summed_up, self._summed_up_at = self.snapshot.n, self.snapshot.at
         with suppress(OSError):  # the history holds it all; a run must not fail for want of its summary
             write_atomically(self.rundir.progress, self.snapshot.model_dump_json(), durable=False)
 

@@ -22,6 +22,7 @@ from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
 from runyard.protocol.commands import Command
 from runyard.protocol.rundir import RunDir
+from runyard.protocol.specs.script import ScriptSpec
 
 SECONDS = 30.0
 
@@ -124,8 +125,20 @@ class Yard:
         row |= {"attempts": 0, "created_at": now, "queued_at": now, "updated_at": now}
         async with self.database.write() as session:
             resolved = {"code": code, "limits": {"retries": 0} | (limits or {})}
-            session.add(Job(id=id_, resolved_spec=resolved, **row | values))
+            session.add(Job(id=id_, **{"resolved_spec": resolved, **row} | values))
         self.engine.wake()
+
+    async def submit_script(self, id_: str, code: str, limits: dict[str, Any] | None = None, **fields: Any) -> None:
+        """A script of this Python code, or with `file` set to None what the other fields of its spec say."""
+        file = self.context.runs.parent / f"{id_}.py"
+        file.write_text(code)
+        spec = ScriptSpec.model_validate({"file": str(file), "limits": {"retries": 0} | (limits or {}), **fields})
+        values: dict[str, Any] = {
+            "kind": "script",
+            "resumable": spec.resumable,
+            "resolved_spec": spec.model_dump(mode="json"),
+        }
+        await self.submit(id_, **values)
 
     async def ask(self, id_: str, cause: Cause) -> None:
         async with self.database.write() as session:

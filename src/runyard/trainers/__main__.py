@@ -1,4 +1,4 @@
-"""`python -m runyard.trainers RUNDIR`: run one job to its end.
+"""`python -m runyard.trainers RUNDIR`: run one job to its end, or with --finish keep what a script has left.
 
 Exit codes: 0 completed, 75 stopped on request (run again to go on), 1 failed, 74 failed because the disk is
 full; with --check, 0 fine, 2 problems.
@@ -18,7 +18,7 @@ from runyard.protocol.emitter import AlreadyRunningError
 from runyard.protocol.problems import Problem
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import DpoSpec, SftSpec
-from runyard.trainers import machine, quiet, run
+from runyard.trainers import finish, machine, quiet, run
 from runyard.trainers.failures import TrainingError, classify
 from runyard.trainers.language import gguf
 
@@ -30,8 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("rundir", type=Path, help="run folder with spec.json")
     parser.add_argument("--attempt", type=int, default=1, help="number of this attempt (default 1)")
     parser.add_argument("--check", action="store_true", help="print problems, data report and choices as JSON")
+    parser.add_argument(
+        "--finish", action="store_true", help="keep what a script has left, and say that it is complete"
+    )
     parser.add_argument("--preview", type=int, metavar="N", help="print N examples with their trained tokens as JSON")
     options = parser.parse_args(arguments)
+    if options.finish:
+        return finish.main(options.rundir, options.attempt)
     _set_environment(options.rundir)
     cache = Path(os.environ.get("RUNYARD_CACHE") or Path.home() / ".cache" / "runyard")
     if options.check:
