@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runyard.cli import jobfiles, options, output, watching
+from runyard.cli import details, jobfiles, options, output, watching
 
 if TYPE_CHECKING:
-    from runyard.schemas.jobs import JobDetail, JobRead
+    from runyard.schemas.jobs import JobRead
 
 app = typer.Typer(no_args_is_help=True, help="See and steer jobs.")
 
@@ -46,7 +46,7 @@ def show(ctx: typer.Context, job: options.Job, json: options.Json = False) -> No
     if json:
         output.as_json(found)
     else:
-        _show(found)
+        details.show(found)
 
 
 @app.command()
@@ -98,9 +98,28 @@ def cancel(ctx: typer.Context, job: options.Job, json: options.Json = False) -> 
 
 
 @app.command()
-def retry(ctx: typer.Context, job: options.Job, json: options.Json = False) -> None:
-    """Run a failed or cancelled job again, from its last checkpoint where there is one."""
-    _act(ctx, job, "retry", json=json)
+def retry(
+    ctx: typer.Context,
+    job: options.Job,
+    fix: Annotated[bool, typer.Option("--fix", help="As a new job with the change that its advice names.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Run a failed or cancelled job again as it was, from its last checkpoint where there is one."""
+    if not fix:
+        _act(ctx, job, "retry", json=json)
+        return
+    with options.client(ctx) as client:
+        failed = client.find_job(job)
+        fixed = client.retry(failed.id, fix=True)
+    if json:
+        output.as_json(fixed)
+        return
+    origin = fixed.spec.get("continue_from")
+    where = f"goes on from checkpoint {origin}" if origin else "starts anew"
+    print(f"{fixed.id} ({fixed.name}): {fixed.state}, {where}")
+    for line in details.changes(failed):
+        print(f"  {line}")
+    print(f"Watch it: runyard jobs watch {fixed.id}")
 
 
 @app.command()
@@ -150,42 +169,9 @@ def _row(job: "JobRead") -> tuple[object, ...]:
     snapshot = job.snapshot
     state = f"{job.state}"
     place = ""
-    if job.queue_position:
-        place = f"place {job.queue_position}"
+    if job.wait_cause:
+        place = job.wait_cause
     elif snapshot and snapshot.step:
         place = f"{snapshot.step}/{snapshot.total_steps}" if snapshot.total_steps else f"{snapshot.step}"
     loss = output.number(snapshot.loss) if snapshot else ""
     return job.id, job.name, job.kind, state, place, loss, output.moment(job.created_at)
-
-
-def _show(job: "JobDetail") -> None:
-    from runyard.cli import template
-
-    place = f", place {job.queue_position}" if job.queue_position else ""
-    cause = f" ({job.wait_cause})" if job.wait_cause else ""
-    snapshot = job.snapshot
-    output.fields(
-        [
-            ("id", job.id),
-            ("name", job.name),
-            ("kind", job.kind),
-            ("state", f"{job.state}{place}{cause}"),
-            ("why", f"{job.reason}: {job.message}" if job.reason else job.message),
-            ("priority", job.priority),
-            ("phase", snapshot.phase if snapshot else None),
-            ("step", f"{snapshot.step}/{snapshot.total_steps}" if snapshot and snapshot.total_steps else None),
-            ("loss", output.number(snapshot.loss) if snapshot else None),
-            ("eval loss", output.number(snapshot.eval_loss) if snapshot else None),
-            ("created", output.moment(job.created_at)),
-            ("started", output.moment(job.started_at)),
-            ("finished", output.moment(job.finished_at)),
-        ]
-    )
-    print("\nmoves")
-    for move in job.moves:
-        attempt = f", attempt {move.attempt}" if move.attempt else ""
-        print(
-            f"  {output.moment(move.at)}  {move.before or '-'} -> {move.after}  {move.cause} by {move.actor}{attempt}"
-        )
-    print("\nspec")
-    print(template.as_yaml(job.spec, indent="  "))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from runyard.cli import exits, output, progress
+from runyard.cli import details, exits, output, progress
 
 if TYPE_CHECKING:
     from runyard.schemas.jobs import EventRead, JobDetail
@@ -48,6 +48,7 @@ def closing(job: "JobDetail") -> Iterator[str]:
             yield f"Bring it home: {name('download')}"
         case "failed":
             yield f"failed ({job.reason}): {job.message}"
+            yield from details.advice(job)
             yield f"Its output: {name('logs')}"
             yield f"Try again from the last checkpoint: {name('retry')}"
         case "cancelled":

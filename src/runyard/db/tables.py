@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint, false
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint, false, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -50,7 +50,8 @@ class Job(Table):
     message: Mapped[str | None]
     """Why it failed: a sentence for people."""
     wait_cause: Mapped[str | None]
-    queue_position: Mapped[int | None]
+    expected_start: Mapped[float | None]
+    """Where that can be known."""
     not_before: Mapped[float | None]
     """Waits until then, whatever room there is."""
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -60,6 +61,14 @@ class Job(Table):
     parent_id: Mapped[str | None]
     """The job from whose checkpoint it went on, or whose copy with a change it is."""
     schedule_id: Mapped[str | None]
+    data_sha256: Mapped[dict[str, Any] | None]
+    """Of each of its data files when it was submitted, by field."""
+    workload: Mapped[str | None]
+    """The same for jobs whose durations can be compared."""
+    work: Mapped[float | None]
+    """How much of it there is to do."""
+    estimated_seconds: Mapped[float | None]
+    """From finished jobs like it."""
     kept: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Nothing of it is ever removed by itself."""
     logs_removed_at: Mapped[float | None]
@@ -77,7 +86,18 @@ class Job(Table):
     finished_at: Mapped[float | None]
     updated_at: Mapped[float]
 
-    __table_args__ = (Index(None, "state", "priority", "queued_at"), Index(None, "created_at", "id"))
+    __table_args__ = (
+        Index(None, "state", "priority", "queued_at"),
+        Index(None, "created_at", "id"),
+        Index(None, "workload", "state"),
+        # All that the scheduler has to know of those that wait, so that it does not read their long rows.
+        Index(
+            "ix_jobs_queue",
+            *("priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user", "not_before"),
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
+    )
 
 
 class Attempt(Table):

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from runyard.db.queries import attempts, events, jobs
+from runyard.db.database import Session
+from runyard.db.queries import attempts, estimates, events, jobs
 from runyard.db.tables import Attempt, Job
 from runyard.domain import retries
 from runyard.domain.lifecycle import State
@@ -14,6 +15,7 @@ from runyard.engine.context import Context
 from runyard.engine.ingest import Ingest, Source
 from runyard.executors.base import Look
 from runyard.protocol.rundir import RunDir
+from runyard.services import fixes
 
 TAIL_BYTES = 1 << 14
 
@@ -72,8 +74,17 @@ class Endings:
                 message=verdict.message,
                 not_before=None if pause is None else now + pause,
             )
+            await self._follow(session, current, now)
         self._ended()
         self._context.notify()
+
+    async def _follow(self, session: Session, job: Job, now: float) -> None:
+        """What the end of a job means for others: estimates of those like it, or a copy with a change."""
+        if job.state == State.COMPLETED:
+            await estimates.renew(session, job)
+        elif job.state == State.FAILED:
+            making = fixes.Making(self._context.new_id(), fixes.ACTOR, now)
+            await fixes.follow(session, job, making, self._context.limits)
 
     async def _log_tail(self, attempt: Attempt, source: Source) -> str:
         """The end of what the trainer wrote on its error stream."""

@@ -25,14 +25,22 @@ class JobRead(Read):
     """Why it failed, as a word for programs."""
     message: str | None
     """Why it failed, as a sentence."""
-    queue_position: int | None
-    """Counted from 1 over the whole queue; null unless queued."""
+    queue_position: int | None = None
+    """Counted from 1 over the whole queue; null unless it stands in it."""
     wait_cause: str | None
+    """Why it waits, its place, and for how long about where that can be known."""
+    expected_start: float | None
     not_before: float | None
     """It does not start before this time, whatever room there is."""
     failures: int
     """Tries in a row that failed and were followed by another without anybody asking."""
     attempts: int
+    schedule_id: str | None
+    """The schedule that submitted it."""
+    parent_id: str | None
+    """The job from whose checkpoint it started, or that failed before it was changed to this one."""
+    estimated_seconds: float | None
+    """How long it will take from its start, going by finished jobs like it."""
     snapshot: Snapshot | None
     """The newest state of the run: phase, step, loss, pace."""
     created_at: float
@@ -66,8 +74,36 @@ class MoveRead(Read):
     message: str | None
 
 
+class ChangeRead(BaseModel):
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+
+    field: str
+    """Such as `training.micro_batch_size`."""
+    before: Any = Field(alias="from", description="What was in effect; null for nothing.")
+    after: Any = Field(alias="to")
+
+
+class AdviceRead(BaseModel):
+    explanation: str
+    changes: list[ChangeRead]
+    """What `retry` with `fix` makes a new job with; without any, there is something for a person to do."""
+    goes_on: bool
+    """The new job goes on from the newest checkpoint: with these changes its steps stay the same."""
+
+
+class Retry(BaseModel):
+    """How to try again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fix: bool = False
+    """As a new job, with the changes that the advice names."""
+
+
 class JobDetail(JobRead):
     spec: dict[str, Any]
+    advice: AdviceRead | None
+    """What to do about a failure."""
     attempt_history: list[AttemptRead]
     moves: list[MoveRead]
 

@@ -7,7 +7,7 @@ A Call yields itself and returns its answer, so conversations of several calls r
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -23,6 +23,7 @@ from runyard.schemas.datasets import DataSetRead
 from runyard.schemas.jobs import CheckpointRead, EventRead, JobDetail, JobRead, LogLines, MetricRead
 from runyard.schemas.page import Page
 from runyard.schemas.problems import ProblemDetails
+from runyard.schemas.schedules import ScheduleRead
 from runyard.schemas.system import Health, SystemRead
 from runyard.sdk.errors import ApiError
 
@@ -166,9 +167,12 @@ def resume(job_id: str) -> Call[JobDetail]:
     return _act(job_id, "resume")
 
 
-def retry(job_id: str) -> Call[JobDetail]:
-    """Run a failed or cancelled job again, from its last checkpoint where there is one."""
-    return _act(job_id, "retry")
+def retry(job_id: str, *, fix: bool = False) -> Call[JobDetail]:
+    """Run a failed or cancelled job again as it was, from its last checkpoint where there is one.
+
+    With `fix` the answer is a new job: the failed one with the change that its `advice` names.
+    """
+    return replace(_act(job_id, "retry"), body={"fix": True} if fix else None)
 
 
 def logs(job_id: str, *, stream: str = "all", tail: int | None = None, offset: int | None = None) -> Call[LogLines]:
@@ -220,6 +224,34 @@ def delete_dataset(dataset_id: str) -> Call[None]:
     return Call("DELETE", f"{API}/datasets/{quote(dataset_id, safe='')}", _nothing)
 
 
+def post_schedule(body: Mapping[str, Any]) -> Call[ScheduleRead]:
+    return Call("POST", f"{API}/schedules", _parser(ScheduleRead), body=body, patient=True)
+
+
+def schedules(*, cursor: str | None = None, limit: int = 50) -> Call[Page[ScheduleRead]]:
+    """One page, newest first."""
+    return _get(f"{API}/schedules", Page[ScheduleRead], _given(cursor=cursor, limit=limit))
+
+
+def schedule(name: str) -> Call[ScheduleRead]:
+    """By id or name, as all that is asked of one."""
+    return _get(_schedule(name), ScheduleRead)
+
+
+def pause_schedule(name: str) -> Call[ScheduleRead]:
+    """Nothing is submitted until it is resumed; what is missed meanwhile is not made up for."""
+    return Call("POST", f"{_schedule(name)}/pause", _parser(ScheduleRead))
+
+
+def resume_schedule(name: str) -> Call[ScheduleRead]:
+    return Call("POST", f"{_schedule(name)}/resume", _parser(ScheduleRead))
+
+
+def delete_schedule(name: str) -> Call[None]:
+    """The jobs that it has made stay."""
+    return Call("DELETE", _schedule(name), _nothing)
+
+
 def _get(path: str, model: type[Answer], params: Mapping[str, Any] | None = None) -> Call[Answer]:
     shape: Any = model
     return Call("GET", path, _parser(shape), params=params or {})
@@ -231,6 +263,10 @@ def _act(job_id: str, verb: str) -> Call[JobDetail]:
 
 def _job(job_id: str) -> str:
     return f"{API}/jobs/{quote(job_id, safe='')}"
+
+
+def _schedule(name: str) -> str:
+    return f"{API}/schedules/{quote(name, safe='')}"
 
 
 def _feed(job_id: str | None) -> str:

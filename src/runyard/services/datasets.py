@@ -13,7 +13,7 @@ from runyard.protocol.problems import Problem
 from runyard.protocol.specs import Spec
 from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.protocol.specs.script import ScriptSpec
-from runyard.services import checks, pages
+from runyard.services import checks, pages, schedules
 from runyard.services.context import Context
 from runyard.services.sources import Data, Resolved
 from runyard.services.uploads import Incoming
@@ -57,15 +57,20 @@ async def keep(
     return dataset, True
 
 
-async def require_usable(spec: Spec, resolved: Resolved) -> None:
-    """Raise InvalidError, with lines, for data that the job can't train on; the trainer checks what is on the hub."""
+async def require_usable(spec: Spec, resolved: Resolved) -> dict[str, str]:
+    """The SHA-256 of each data file, by field.
+
+    Raises InvalidError, with lines, for data that the job can't train on; the trainer checks what is on the hub.
+    """
     if isinstance(spec, ScriptSpec):
-        return
+        return {}
     problems: list[Problem] = []
+    sums: dict[str, str | None] = {}
     for data in resolved.data:
         try:
             if report := await _report(spec, data):
                 report.require(drop_bad_rows=spec.data.drop_bad_rows)
+                sums[data.field] = data.upload.hash_sha256 if data.upload else report.sha256
                 if spec.kind not in report.kinds:
                     problems.append(Problem(field=data.field, file=report.source, message=_other_kind(spec, report)))
         except DataError as error:
@@ -74,6 +79,7 @@ async def require_usable(spec: Spec, resolved: Resolved) -> None:
             ]
     if problems:
         raise InvalidError("the data can't be used for this job", problems=problems)
+    return {field: found for field, found in sums.items() if found}
 
 
 async def get(session: Session, dataset_id: str) -> DataSet:
@@ -91,7 +97,7 @@ async def page(session: Session, cursor: str | None, limit: int) -> tuple[Sequen
 async def delete(session: Session, dataset_id: str, context: Context) -> DataSet:
     """Forget a data set; its folder is the caller's to remove, once that is certain.
 
-    Raises NotFoundError, and InUseError when a job that has not ended needs it.
+    Raises NotFoundError, and InUseError when a job that has not ended or a schedule needs it.
     """
     dataset = await get(session, dataset_id)
     if jobs := await queries.unfinished_jobs(session, str(context.home / dataset.path)):
@@ -100,6 +106,9 @@ async def delete(session: Session, dataset_id: str, context: Context) -> DataSet
             f"the data set is needed by {', '.join(jobs[:SHOWN_JOBS])}{more}",
             hint="wait until they have ended, or cancel them",
         )
+    if name := await schedules.naming_data(session, dataset):
+        hint = "remove the schedule first, or wait until it is over"
+        raise InUseError(f"the data set is needed by the schedule {name!r}", hint=hint)
     await queries.delete(session, dataset)
     return dataset
 

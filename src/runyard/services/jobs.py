@@ -4,17 +4,17 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runyard.db.database import Session
-from runyard.db.queries import attempts, datasets, idempotency, moves
+from runyard.db.queries import attempts, datasets, estimates, idempotency, moves
 from runyard.db.queries import jobs as queries
 from runyard.db.tables import Attempt, IdempotencyKey, Job, Move
 from runyard.domain.errors import InvalidError, KeyReusedError, NotFoundError, QueueFullError
+from runyard.domain.estimates import workload
 from runyard.domain.lifecycle import Cause, State
-from runyard.protocol import commands
 from runyard.protocol.problems import Problem
 from runyard.protocol.specs import Spec
 from runyard.protocol.specs.script import ScriptSpec
@@ -36,6 +36,9 @@ class Submission:
     actor: str
     at: float
     key: str | None = None
+    schedule_id: str | None = None
+    data_sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of its data files, by field."""
 
 
 @dataclass(frozen=True)
@@ -68,30 +71,52 @@ async def submit(session: Session, submission: Submission, context: Context) -> 
     spec, key = submission.spec, submission.key
     if known := await seen(session, spec, key):
         return known, False
-    await _require_place(session, context)
+    await require_place(session, context)
     await _require_uploads(session, submission.resolved)
-    job = Job(
-        id=submission.job_id,
+    job = row(spec, submission.resolved.spec, submission.job_id, submission.at)
+    job.name = spec.name or default_name(submission.resolved)
+    job.parent_id, job.schedule_id = submission.resolved.parent_id, submission.schedule_id
+    job.data_sha256 = dict(submission.data_sha256)
+    job.estimated_seconds = await estimates.of_job(session, job)
+    await queries.add(session, job, submission.actor)
+    if key:
+        known_key = IdempotencyKey(key=key, body_sha256=_fingerprint(spec), job_id=job.id, created_at=submission.at)
+        await idempotency.add(session, known_key)
+    return job, True
+
+
+def row(spec: Spec, resolved: Spec, job_id: str, at: float) -> Job:
+    """A new job in the queue, as far as its spec tells."""
+    work = workload(resolved, _data_bytes(resolved))
+    return Job(
+        id=job_id,
         kind=spec.kind,
-        name=spec.name or default_name(submission.resolved),
+        name=spec.name or spec.kind,
         spec=as_asked(spec),
-        resolved_spec=submission.resolved.spec.model_dump(mode="json"),
+        resolved_spec=resolved.model_dump(mode="json"),
         priority=spec.priority,
         gpus=spec.resources.gpus,
         gpu_memory_mb=_megabytes(spec.resources.gpu_memory),
         cpus=spec.resources.cpus,
         memory_mb=_megabytes(spec.resources.memory),
         resumable=spec.resumable if isinstance(spec, ScriptSpec) else True,
+        workload=work.kind if work else None,
+        work=work.amount if work else None,
         state=State.QUEUED.value,
-        created_at=submission.at,
-        queued_at=submission.at,
-        updated_at=submission.at,
+        created_at=at,
+        queued_at=at,
+        updated_at=at,
     )
-    await queries.add(session, job, submission.actor)
-    if key:
-        row = IdempotencyKey(key=key, body_sha256=_fingerprint(spec), job_id=job.id, created_at=submission.at)
-        await idempotency.add(session, row)
-    return job, True
+
+
+def _data_bytes(spec: Spec) -> int | None:
+    """The size of the training data, where they are a file."""
+    if isinstance(spec, ScriptSpec) or not spec.data.train.startswith("/"):
+        return None
+    try:
+        return Path(spec.data.train).stat().st_size
+    except OSError:
+        return None
 
 
 def require_storable(spec: Spec) -> None:
@@ -138,15 +163,17 @@ async def page(
 
 
 async def ask(session: Session, job_id: str, cause: Cause, actor: str, at: float) -> Job:
-    """Pause, resume, cancel or retry. Asking twice is no error. Raises NotFoundError and IllegalMoveError."""
+    """Pause, resume, cancel or retry. Asking twice is no error. Raises NotFoundError and IllegalMoveError.
+
+    One that is to be taken up again has to be looked at with `inputs.require_unchanged` before.
+    """
     job = await get(session, job_id)
-    if cause in (Cause.RESUME_ASKED, Cause.RETRY_ASKED):
-        _require_files(job)
     await queries.apply_move(session, job, cause, actor, at)
     return job
 
 
-async def _require_place(session: Session, context: Context) -> None:
+async def require_place(session: Session, context: Context) -> None:
+    """Raise QueueFullError or NoRoomError when no job more can be taken."""
     waiting = (await queries.count_by_state(session)).get(State.QUEUED.value, 0)
     if waiting >= context.max_waiting:
         raise QueueFullError(
@@ -165,22 +192,6 @@ async def _require_uploads(session: Session, resolved: Resolved) -> None:
     ]
     if problems:
         raise InvalidError("the job's data are gone", problems=problems)
-
-
-def _require_files(job: Job) -> None:
-    """Data and model may have been removed while the job did not run."""
-    spec = job.resolved_spec
-    problems = commands.missing(ScriptSpec.model_validate(spec)) if job.kind == "script" else list(_gone(spec))
-    if problems:
-        raise InvalidError("what the job names is gone", problems=problems)
-
-
-def _gone(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    for section, field in (("model", "name"), ("data", "train"), ("data", "eval")):
-        name = spec[section][field]
-        if name and name.startswith("/") and not Path(name).exists():
-            message = f"{Path(name).name} is no longer there: submit the job again with other data"
-            yield Problem(field=f"{section}.{field}", message=message)
 
 
 def _fingerprint(spec: Spec) -> str:

@@ -14,6 +14,7 @@ from runyard.protocol.problems import Problem
 from runyard.protocol.specs import Spec
 from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.protocol.specs.script import ScriptSpec
+from runyard.services import origins
 from runyard.services.context import Context
 
 UPLOADED = "dataset:"
@@ -38,6 +39,8 @@ class Resolved:
 
     spec: Spec
     data: tuple[Data, ...] = ()
+    parent_id: str | None = None
+    """The job from whose checkpoint it starts."""
 
 
 class _RefusedError(Exception):
@@ -71,15 +74,22 @@ async def _resolve(session: Session, spec: SftSpec | DpoSpec, context: Context) 
                 data.append(await _find_data(session, field, name, context))
         except _RefusedError as refusal:
             problems.append(Problem(field=field, message=str(refusal)))
+    origin = None
+    try:
+        if spec.continue_from is not None:
+            origin = await origins.find(session, spec.continue_from, context)
+    except ValueError as error:
+        problems.append(Problem(field="continue_from", message=str(error)))
     require(problems)
     found = {item.field.removeprefix("data."): item.name for item in data}
     resolved = spec.model_copy(
         update={
             "model": spec.model.model_copy(update={"name": model}),
             "data": spec.data.model_copy(update=found),
+            "continue_from": origin.folder if origin else None,
         }
     )
-    return Resolved(resolved, tuple(data))
+    return Resolved(resolved, tuple(data), origin.job_id if origin else None)
 
 
 def find_model(name: str, context: Context) -> str:

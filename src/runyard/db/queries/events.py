@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, or_, select
 
 from runyard.db.database import Session
 from runyard.db.tables import FeedEvent
@@ -43,3 +43,14 @@ async def last_word(session: Session, job_id: str, attempt: int) -> dict[str, An
     )
     data = await session.scalar(query)
     return data if data and data["attempt"] == attempt else None
+
+
+async def settled(session: Session, job_id: str) -> list[dict[str, Any]]:
+    """The data of messages in which a trainer told what it chose, and of what lengths the rows are; oldest first."""
+    told = FeedEvent.data["data"]
+    query = select(FeedEvent.data).where(
+        FeedEvent.job_id == job_id,
+        FeedEvent.type == "message",
+        or_(told["choice"]["field"].as_string().is_not(None), told["longest"].as_string().is_not(None)),
+    )
+    return [data["data"] for data in await session.scalars(query.order_by(FeedEvent.id))]

@@ -10,3 +10,10 @@ from runyard.db.tables import Move
 
 async def of_job(session: Session, job_id: str) -> Sequence[Move]:
     return (await session.scalars(select(Move).where(Move.job_id == job_id).order_by(Move.id))).all()
+
+
+async def submitted_by(session: Session, job_id: str) -> str | None:
+    """Who asked for a job."""
+    query = select(Move.actor).where(Move.job_id == job_id).order_by(Move.id).limit(1)
+    actor: str | None = await session.scalar(query)
+    return actor

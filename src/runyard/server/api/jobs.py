@@ -5,16 +5,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Response
 
 from runyard.db.queries.jobs import Filter
+from runyard.db.tables import Job
+from runyard.domain.advice import Advice
 from runyard.domain.lifecycle import Cause, State
 from runyard.protocol.specs import SPEC_CLASSES, JobSpec
-from runyard.schemas.jobs import JobDetail, JobRead
+from runyard.schemas.jobs import AdviceRead, ChangeRead, JobDetail, JobRead, Retry
 from runyard.schemas.page import Page
 from runyard.server.api import failing
 from runyard.server.deps import ACTOR, Cursor, Limit, Yard, YardDep, new_id
-from runyard.services import datasets, jobs, sources
+from runyard.services import datasets, fixes, inputs, jobs, queue, sources
 from runyard.services.jobs import Submission
+from runyard.services.queue import Standing
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+RESTING = frozenset({State.PAUSED, State.FAILED, State.CANCELLED})
+"""States from which a job is taken up again."""
 
 EXAMPLES: dict[str, Any] = {
     "sft": {
@@ -78,8 +83,8 @@ async def submit(
         resolved = None if known else await sources.resolve(session, spec, yard.context)
     created = False
     if resolved is not None:
-        await datasets.require_usable(spec, resolved)
-        submission = Submission(spec, resolved, new_id(), ACTOR, yard.clock(), key)
+        sums = await datasets.require_usable(spec, resolved)
+        submission = Submission(spec, resolved, new_id(), ACTOR, yard.clock(), key, data_sha256=sums)
         async with yard.database.write() as session:
             known, created = await jobs.submit(session, submission, yard.context)
         yard.changed()
@@ -101,7 +106,8 @@ async def list_(
     """Jobs, newest first."""
     async with yard.database.read() as session:
         found, following = await jobs.page(session, Filter(state, kind, name), cursor, limit)
-    return Page(items=[JobRead.model_validate(job) for job in found], next_cursor=following)
+        standings = await queue.standings(session, found, yard.clock())
+    return Page(items=[_read(job, standings[job.id]) for job in found], next_cursor=following)
 
 
 @router.get("/{job_id}", operation_id="get_job", responses=failing(404))
@@ -128,23 +134,63 @@ async def cancel(yard: YardDep, job_id: str) -> JobDetail:
     return await _ask(yard, job_id, Cause.CANCEL_ASKED)
 
 
-@router.post("/{job_id}/retry", operation_id="retry_job", responses=failing(404, 409))
-async def retry(yard: YardDep, job_id: str) -> JobDetail:
-    """Put a failed or cancelled job back in the queue; it goes on from its last checkpoint."""
-    return await _ask(yard, job_id, Cause.RETRY_ASKED)
+@router.post("/{job_id}/retry", operation_id="retry_job", responses=failing(404, 409, 429, 507))
+async def retry(yard: YardDep, job_id: str, how: Annotated[Retry | None, Body()] = None) -> JobDetail:
+    """Put a failed or cancelled job back in the queue, as it was; it goes on from its last checkpoint.
+
+    With `fix` it stays as it is, and a new job with the change that its `advice` names is queued and returned.
+    """
+    if how is None or not how.fix:
+        return await _ask(yard, job_id, Cause.RETRY_ASKED)
+    await _require_unchanged(yard, job_id)
+    async with yard.database.write() as session:
+        job = await jobs.get(session, job_id)
+        fixed = await fixes.made(session, job)
+        if fixed is None:
+            await jobs.require_place(session, yard.context)
+            fixed = await fixes.submit(session, job, fixes.Making(new_id(), ACTOR, yard.clock()), yard.context)
+    yard.changed()
+    return await _detail(yard, fixed.id)
+
+
+async def _require_unchanged(yard: Yard, job_id: str) -> None:
+    async with yard.database.read() as session:
+        job = await jobs.get(session, job_id)
+    if job.state in RESTING:
+        await inputs.require_unchanged(job)
 
 
 async def _ask(yard: Yard, job_id: str, cause: Cause) -> JobDetail:
+    if cause in (Cause.RESUME_ASKED, Cause.RETRY_ASKED):
+        await _require_unchanged(yard, job_id)
     async with yard.database.write() as session:
         await jobs.ask(session, job_id, cause, ACTOR, yard.clock())
     yard.changed()
     return await _detail(yard, job_id)
 
 
+def _read(job: Job, standing: Standing) -> JobRead:
+    told = {"queue_position": standing.position, "wait_cause": standing.cause}
+    return JobRead.model_validate(job).model_copy(update=told)
+
+
 async def _detail(yard: Yard, job_id: str) -> JobDetail:
     async with yard.database.read() as session:
         history = await jobs.show(session, job_id)
-    read = JobRead.model_validate(history.job).model_dump()
+        found = await fixes.advise(session, history.job)
+        standings = await queue.standings(session, [history.job], yard.clock())
+    read = _read(history.job, standings[job_id]).model_dump()
     return JobDetail.model_validate(
-        {**read, "spec": history.job.spec, "attempt_history": history.attempts, "moves": history.moves}
+        {
+            **read,
+            "spec": history.job.spec,
+            "advice": found and _advice(found),
+            "attempt_history": history.attempts,
+            "moves": history.moves,
+        }
     )
+
+
+def _advice(advice: Advice) -> AdviceRead:
+    changes = [ChangeRead(field=change.field, before=change.before, after=change.after) for change in advice.changes]
+    return AdviceRead(explanation=advice.explanation, changes=changes, goes_on=advice.goes_on)

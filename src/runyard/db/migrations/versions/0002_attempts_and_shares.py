@@ -27,7 +27,8 @@ def extend_jobs() -> None:
     for name, type_ in (
         ("gpu_memory_mb", sa.Integer()), ("cpus", sa.Double()), ("memory_mb", sa.Integer()),
         ("not_before", sa.Double()), ("yields_to", sa.Text()), ("parent_id", sa.Text()), ("schedule_id", sa.Text()),
-        ("logs_removed_at", sa.Double()), ("removed_at", sa.Double()),
+        ("logs_removed_at", sa.Double()), ("removed_at", sa.Double()), ("expected_start", sa.Double()),
+        ("data_sha256", json), ("workload", sa.Text()), ("work", sa.Double()), ("estimated_seconds", sa.Double()),
     ):  # fmt: skip
         op.add_column("jobs", sa.Column(name, type_, nullable=True))
     op.add_column("jobs", sa.Column("failures", sa.Integer(), nullable=False, server_default="0"))
@@ -35,6 +36,16 @@ def extend_jobs() -> None:
         op.add_column("jobs", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
     # What there was before were language models, which all go on from their checkpoints.
     op.execute(sa.text("UPDATE jobs SET resumable = :yes").bindparams(yes=True))
+    op.drop_column("jobs", "queue_position")
+    op.create_index(op.f("ix_jobs_workload_state"), "jobs", ["workload", "state"], unique=False)
+    queued = sa.text("state = 'queued'")
+    op.create_index(
+        "ix_jobs_queue",
+        "jobs",
+        ["priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user", "not_before"],
+        sqlite_where=queued,
+        postgresql_where=queued,
+    )
 
 
 def extend_attempts() -> None:

@@ -1,0 +1,45 @@
+"""How long jobs took, and how long those that wait will take."""
+
+from sqlalchemy import func, select, update
+
+from runyard.db.database import Session
+from runyard.db.tables import Attempt, Job
+from runyard.domain import estimates
+from runyard.domain.estimates import REMEMBERED, Past
+from runyard.domain.lifecycle import State
+
+
+async def finished(session: Session, workload: str) -> list[Past]:
+    """The newest completed jobs of a kind of work; the time in which they were paused or waited does not count."""
+    newest = (
+        select(Job.id, Job.work)
+        .where(Job.workload == workload, Job.state == State.COMPLETED.value)
+        .order_by(Job.finished_at.desc())
+        .limit(REMEMBERED)
+        .subquery()
+    )
+    ran = func.sum(Attempt.ended_at - Attempt.started_at)
+    rows = await session.execute(
+        select(newest.c.work, ran).join(Attempt, Attempt.job_id == newest.c.id).group_by(newest.c.id, newest.c.work)
+    )
+    return [Past(work, seconds) for work, seconds in rows if work is not None and seconds is not None]
+
+
+async def of_job(session: Session, job: Job) -> float | None:
+    """Seconds for a new job, from finished ones like it."""
+    if job.workload is None or job.work is None:
+        return None
+    return estimates.seconds(job.work, await finished(session, job.workload))
+
+
+async def renew(session: Session, job: Job) -> None:
+    """A job has completed: those like it that wait are estimated anew."""
+    if job.workload is None:
+        return
+    pace = estimates.seconds(1.0, await finished(session, job.workload))
+    if pace is not None:
+        await session.execute(
+            update(Job)
+            .where(Job.workload == job.workload, Job.state == State.QUEUED.value)
+            .values(estimated_seconds=Job.work * pace)
+        )

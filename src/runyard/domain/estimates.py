@@ -1,0 +1,77 @@
+"""How long a job will take, from finished ones like it and from its own pace."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runyard.protocol.events import Snapshot
+from runyard.protocol.specs.language import LanguageSpec
+from runyard.protocol.specs.run import RunSpec
+
+REMEMBERED = 20
+"""So many of the newest finished jobs are looked at."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`amount` is how much there is to do, in a unit that is the same for all jobs of the same `kind`."""
+
+    kind: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class Past:
+    """A finished job: how much it had to do, and the seconds that it ran."""
+
+    amount: float
+    seconds: float
+
+
+def workload(spec: RunSpec, data_bytes: int | None = None) -> Workload | None:
+    """What a job has to do: optimizer steps if their number is set, else epochs over the bytes of its training data.
+
+    Jobs compare when kind, model, adapter, length of rows and batch are the same; scripts, when they are one program.
+    None for an amount that nobody can know before it starts.
+    """
+    if not isinstance(spec, LanguageSpec):
+        own = spec.model_dump(mode="json", exclude={"name", "priority", "limits", "resources", "resumable"})
+        return Workload(_kind(own), 1.0)
+    training = spec.training
+    alike = [
+        getattr(spec, "kind", ""),
+        spec.model.name,
+        spec.model.quantization,
+        spec.adapter.type,
+        training.max_length,
+    ]
+    if training.max_steps is not None:
+        return Workload(_kind([*alike, "steps", training.batch_size]), float(training.max_steps))
+    if spec.data.max_rows is not None:
+        return Workload(_kind([*alike, "rows"]), training.epochs * spec.data.max_rows)
+    if data_bytes is None:
+        return None
+    return Workload(_kind([*alike, "bytes"]), training.epochs * data_bytes)
+
+
+def seconds(amount: float, finished: Iterable[Past]) -> float | None:
+    """The time for so much work at the median pace of finished jobs; None without any."""
+    paces = [past.seconds / past.amount for past in finished if past.amount > 0 and past.seconds > 0]
+    return amount * statistics.median(paces) if paces else None
+
+
+def seconds_left(
+    estimated: float | None, started_at: float | None, snapshot: Snapshot | None, now: float
+) -> float | None:
+    """From now until a job ends: by its own pace where it has one, else by the estimate made before it started."""
+    if snapshot is not None and snapshot.eta_seconds is not None and math.isfinite(snapshot.eta_seconds):
+        return max(0.0, snapshot.eta_seconds - (now - snapshot.at))
+    if estimated is None:
+        return None
+    return max(0.0, estimated - (now - started_at)) if started_at is not None else estimated
+
+
+def _kind(parts: object) -> str:
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,34 @@
+"""The checkpoint of an earlier job that a new one starts from."""
+
+from dataclasses import dataclass
+
+from runyard.db.database import Session
+from runyard.db.queries import checkpoints, jobs
+from runyard.services.context import Context
+
+
+@dataclass(frozen=True)
+class Origin:
+    job_id: str
+    step: int
+    folder: str
+    """Absolute."""
+
+
+async def find(session: Session, name: str, context: Context) -> Origin:
+    """JOB:STEP, or JOB for its newest checkpoint. Raises ValueError saying what to name instead."""
+    job_id, _, step = name.partition(":")
+    if await jobs.get(session, job_id) is None:
+        raise ValueError(f"there is no job {job_id[:100]!r}; `runyard jobs list` shows what is there")
+    root = context.rundir(job_id).root
+    rows = await checkpoints.of_job(session, job_id)
+    kept = {row.step: root / row.path for row in rows if row.removed_at is None and (root / row.path).is_dir()}
+    if not kept:
+        raise ValueError(f"job {job_id} has no checkpoint")
+    if not step:
+        newest = max(kept)
+        return Origin(job_id, newest, str(kept[newest]))
+    if not step.isdigit() or int(step) not in kept:
+        known = ", ".join(map(str, kept))
+        raise ValueError(f"job {job_id} has no checkpoint of step {step[:20]!r}; it has: {known}")
+    return Origin(job_id, int(step), str(kept[int(step)]))
