@@ -249,6 +249,7 @@ def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) ->
             new_id=lambda: secrets.token_hex(6),
             command=partial(commands.command, python=sys.executable),
             notify=notify,
+            limits=_context(settings),
             grace_seconds=settings.grace_seconds,
             retry_seconds=settings.retry_seconds,
         ),

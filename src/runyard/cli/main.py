@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from runyard.cli import datasets, exits, files, jobs, options, records, submit, train, yard
+from runyard.cli import datasets, exits, files, jobs, options, records, schedules, submit, train, yard
 from runyard.cli.serve import engine, serve
 
 
@@ -56,6 +56,7 @@ jobs.app.command()(records.events)
 jobs.app.command()(records.files)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(schedules.app, name="schedules")
 app.command()(train.train)
 app.command()(files.init)
 app.command()(files.validate)

@@ -14,6 +14,7 @@ from runyard.domain.placement import Machine
 from runyard.executors.base import Executor
 from runyard.protocol.commands import Command
 from runyard.protocol.rundir import RunDir
+from runyard.services.context import Context as Limits
 
 
 def _nothing() -> None:
@@ -37,6 +38,8 @@ class Context:
     """What is executed for a job: from its resolved spec, its run folder, and the number of the attempt."""
     notify: Callable[[], None]
     """Called when the feed has something new."""
+    limits: Limits
+    """The data folder, and how much of everything there may be."""
     unusable: Callable[[], Mapping[int, str]] = dict
     """GPUs of the machine that nothing may be started on now, each with the reason."""
     gpu_usage: Callable[[], Mapping[int, Usage]] = dict

@@ -9,6 +9,7 @@ from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest
 from runyard.engine.loop import Loop
 from runyard.engine.scheduler import Scheduler
+from runyard.engine.schedules import Calendar
 from runyard.engine.supervisor import Supervisor
 
 
@@ -21,23 +22,26 @@ class Engine:
         self.ingest = Ingest(context, self._listen)
         self.supervisor = Supervisor(context, self.ingest, self.guard, self._leave_room)
         self.scheduler = Scheduler(context, self._attend)
+        self.calendar = Calendar(context, self._fill)
         self._guarding = Loop("gpus", self.guard.tick, self.guard.pause)
         self._listening = Loop("ingest", self.ingest.tick, self.ingest.pause)
         self._attending = Loop("supervisor", self.supervisor.tick, self.supervisor.pause)
         self._filling = Loop("scheduler", self.scheduler.tick, self.scheduler.pause)
+        self._submitting = Loop("schedules", self.calendar.tick, self.calendar.pause)
 
     async def run(self) -> None:
         """Until cancelled; no error of a tick ends it."""
         await self.guard.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(strays.sweep(self._context))
-            for loop in (self._guarding, self._filling, self._attending, self._listening):
+            for loop in (self._guarding, self._filling, self._attending, self._listening, self._submitting):
                 group.create_task(loop.run())
 
     def wake(self) -> None:
         """Something has changed: look at once."""
         self._fill()
         self._attend()
+        self._submitting.wake()
 
     def _fill(self) -> None:
         self._filling.wake()

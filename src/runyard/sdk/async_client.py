@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from runyard.schemas.jobs import EventRead
-from runyard.sdk import calls, download, find, submission
+from runyard.sdk import calls, download, find, scheduling, submission
 from runyard.sdk.connection import (
     CLOSED,
     FEED_TIMEOUT,
@@ -73,6 +73,12 @@ class AsyncClient:
     datasets = _awaited(calls.datasets)
     dataset = _awaited(calls.dataset)
     delete_dataset = _awaited(calls.delete_dataset)
+    schedule_job = _awaited(scheduling.schedule_job)
+    schedules = _awaited(calls.schedules)
+    schedule = _awaited(calls.schedule)
+    pause_schedule = _awaited(calls.pause_schedule)
+    resume_schedule = _awaited(calls.resume_schedule)
+    delete_schedule = _awaited(calls.delete_schedule)
 
     async def watch(
         self, job_id: str | None = None, *, after: int = 0, patience: float | None = PATIENCE

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from runyard.schemas.jobs import EventRead
-from runyard.sdk import calls, download, find, submission
+from runyard.sdk import calls, download, find, scheduling, submission
 from runyard.sdk.connection import (
     CLOSED,
     FEED_TIMEOUT,
@@ -74,6 +74,12 @@ class Client:
     datasets = _blocking(calls.datasets)
     dataset = _blocking(calls.dataset)
     delete_dataset = _blocking(calls.delete_dataset)
+    schedule_job = _blocking(scheduling.schedule_job)
+    schedules = _blocking(calls.schedules)
+    schedule = _blocking(calls.schedule)
+    pause_schedule = _blocking(calls.pause_schedule)
+    resume_schedule = _blocking(calls.resume_schedule)
+    delete_schedule = _blocking(calls.delete_schedule)
 
     def watch(
         self, job_id: str | None = None, *, after: int = 0, patience: float | None = PATIENCE

@@ -24,10 +24,14 @@ def submit(
     Data files that are on this machine are uploaded first. With the same `idempotency_key` the same job comes back
     instead of a second one; a new key is made for each call unless given.
     """
-    spec = _spec(job)
-    if not isinstance(spec, ScriptSpec):
-        spec = yield from _with_uploads(spec)
+    spec = yield from prepared(job)
     return (yield from calls.post_job(spec, idempotency_key or secrets.token_hex(16)))
+
+
+def prepared(job: Spec | Path | str | Mapping[str, Any]) -> Generator[Steps, Any, Spec]:
+    """The spec of a job; its data files that are on this machine are uploaded."""
+    spec = _spec(job)
+    return spec if isinstance(spec, ScriptSpec) else (yield from _with_uploads(spec))
 
 
 def _with_uploads(spec: SftSpec | DpoSpec) -> Generator[Steps, Any, SftSpec | DpoSpec]:

@@ -22,6 +22,7 @@ from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
 from runyard.protocol.commands import Command
 from runyard.protocol.rundir import RunDir
+from runyard.services.context import Context as Limits
 from runyard.protocol.specs.script import ScriptSpec
 
 SECONDS = 30.0
@@ -73,6 +74,7 @@ def make_context(database: Database, runs: Path, **values: Any) -> Context:
         "new_id": lambda: uuid4().hex,
         "command": command,
         "notify": lambda: None,
+        "limits": Limits(home=runs.parent, min_free=0),
         "retry_seconds": 0.05,
     }
     return Context(database=database, runs=runs, **defaults | values)

@@ -1,0 +1,74 @@
+"""Schedules: add, list, show, pause, resume, delete."""
+
+from fastapi import APIRouter, Response
+
+from runyard.schemas.page import Page
+from runyard.schemas.schedules import ScheduleAsk, ScheduleRead
+from runyard.server.api import failing
+from runyard.server.deps import Cursor, Limit, YardDep, new_id
+from runyard.services import datasets, jobs, schedules, sources
+
+router = APIRouter(prefix="/schedules", tags=["schedules"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="add_schedule",
+    responses={
+        200: {"description": "There already, asking for the very same", "model": ScheduleRead},
+        **failing(400, 409, 413, 415),
+    },
+)
+async def add(yard: YardDep, response: Response, ask: ScheduleAsk) -> ScheduleRead:
+    """Have a job submitted at a time, or again and again by a cron line; it is checked as if it were submitted now."""
+    jobs.require_storable(ask.spec)
+    async with yard.database.read() as session:
+        resolved = await sources.resolve(session, ask.spec, yard.context)
+    await datasets.require_usable(ask.spec, resolved)
+    name = ask.name or ask.spec.name or jobs.default_name(resolved)
+    request = schedules.Request(ask.spec, name, ask.cron, ask.at, ask.timezone)
+    async with yard.database.write() as session:
+        schedule, created = await schedules.add(session, request, new_id(), yard.clock())
+    yard.wake()
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/api/v1/schedules/{schedule.id}"
+    return ScheduleRead.model_validate(schedule)
+
+
+@router.get("", operation_id="list_schedules")
+async def list_(yard: YardDep, cursor: Cursor = None, limit: Limit = 50) -> Page[ScheduleRead]:
+    """Schedules, newest first."""
+    async with yard.database.read() as session:
+        found, following = await schedules.page(session, cursor, limit)
+    return Page(items=[ScheduleRead.model_validate(item) for item in found], next_cursor=following)
+
+
+@router.get("/{name}", operation_id="get_schedule", responses=failing(404))
+async def show(yard: YardDep, name: str) -> ScheduleRead:
+    """One by its id or name: when it is next, and what became of its last job."""
+    async with yard.database.read() as session:
+        return ScheduleRead.model_validate(await schedules.get(session, name))
+
+
+@router.post("/{name}/pause", operation_id="pause_schedule", responses=failing(404))
+async def pause(yard: YardDep, name: str) -> ScheduleRead:
+    """Submit nothing until it is resumed; what is missed meanwhile is not made up for."""
+    async with yard.database.write() as session:
+        return ScheduleRead.model_validate(await schedules.pause(session, name))
+
+
+@router.post("/{name}/resume", operation_id="resume_schedule", responses=failing(404))
+async def resume(yard: YardDep, name: str) -> ScheduleRead:
+    """Go on from its next time."""
+    async with yard.database.write() as session:
+        schedule = await schedules.resume(session, name, yard.clock())
+    yard.wake()
+    return ScheduleRead.model_validate(schedule)
+
+
+@router.delete("/{name}", status_code=204, operation_id="delete_schedule", responses=failing(404))
+async def delete(yard: YardDep, name: str) -> None:
+    """Forget a schedule. The jobs that it has made stay."""
+    async with yard.database.write() as session:
+        await schedules.remove(session, name)
