@@ -17,6 +17,7 @@ from runyard.services import jobs
 from runyard.services.artifacts import within
 from runyard.services.context import Context
 
+LOGS = ("stdout.log", "stderr.log", "stacks.txt")
 MODEL_KINDS = ("model", "merged_model")
 MODEL_HINTS = {
     State.FAILED: "retry it: it goes on from its last checkpoint, which can be downloaded, too",
@@ -97,8 +98,8 @@ async def logs(session: Session, job_id: str, context: Context) -> Bundle:
     rundir = context.rundir(job.id)
     bundle = _bundle(job, "logs")
     attempts = (rundir.attempt(number) for number in rundir.attempts())
-    for path in [rundir.events, *(folder / name for folder in attempts for name in ("stdout.log", "stderr.log"))]:
-        if path.is_file():
+    for path in [rundir.events, *(folder / name for folder in attempts for name in LOGS)]:
+        if path.is_file() and (path.name != "stacks.txt" or path.stat().st_size):
             bundle.add(path, str(path.relative_to(rundir.root)))
     if not bundle.members:
         hint = None if State(job.state) in FINAL else "wait until it has started"
