@@ -186,7 +186,8 @@ class Run:
             case _:
                 yield f"the {'script' if self.is_script else 'trainer'} ended with code {code} and no last word"
                 yield from self._last_words()
-                yield f"Go on from the last checkpoint: runyard train --resume {root}"
+                again = "Try again" if self.is_script else "Go on from the last checkpoint"
+                yield f"{again}: runyard train --resume {root}"
 
     def _last_words(self) -> Iterator[str]:
         text = (self.rundir.attempt(self.attempt) / "stderr.log").read_text(errors="replace")
