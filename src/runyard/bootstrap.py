@@ -9,19 +9,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NoReturn
 
+import psutil
 import uvicorn
 from fastapi import FastAPI
 
 from runyard.db.bell import Bell, Topic
 from runyard.db.database import Database
 from runyard.domain.errors import RunyardError
-from runyard.domain.placement import Machine
+from runyard.domain.placement import Gpu, Machine, Quotas
 from runyard.engine import context as engine_context
 from runyard.engine import inventory
 from runyard.engine.leadership import Leadership
@@ -243,7 +244,8 @@ def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) ->
             database=database,
             executor=LocalExecutor({"RUNYARD_CACHE": str(settings.home / "cache"), **environment}),
             runs=settings.home / "runs",
-            machine=Machine(tuple(gpu.index for gpu in gpus), settings.slots),
+            machine=_machine(gpus, settings),
+            quotas=Quotas(settings.max_running_per_user, settings.max_gpus_per_user),
             clock=time.time,
             owner=parts.folder,
             new_id=lambda: secrets.token_hex(6),
@@ -255,6 +257,16 @@ def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) ->
         ),
         Seat(settings.home / "engine.lock"),
         f"process {os.getpid()} on {socket.gethostname()}",
+    )
+
+
+def _machine(gpus: Sequence[inventory.Gpu], settings: Settings) -> Machine:
+    return Machine(
+        name=socket.gethostname(),
+        gpus=tuple(Gpu(gpu.index, int(gpu.memory_total_mb)) for gpu in gpus),
+        slots=settings.slots,
+        cpus=len(os.sched_getaffinity(0)),
+        memory_mb=psutil.virtual_memory().total >> 20,
     )
 
 

@@ -43,7 +43,11 @@ class Settings(BaseModel):
     slots: int = Field(default=1, ge=1)
     """Jobs at once on a machine without GPUs."""
     max_waiting: int = Field(default=10, ge=1)
-    """Jobs that may wait in the queue."""
+    """Jobs of one user that may wait in the queue."""
+    max_running_per_user: int | None = Field(default=None, ge=1)
+    """Jobs of one user that may run at once."""
+    max_gpus_per_user: int | None = Field(default=None, ge=1)
+    """GPUs that one user may have at once; a share of one counts as one."""
     allowed_paths: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = ()
     """Folders, beside the data folder's own, from which jobs may name data and models; separated as in PATH."""
     upload_limit: ByteSize = ByteSize(4 << 30)

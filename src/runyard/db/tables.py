@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint, false, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint, false
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -87,15 +87,13 @@ class Job(Table):
     updated_at: Mapped[float]
 
     __table_args__ = (
-        Index(None, "state", "priority", "queued_at"),
         Index(None, "created_at", "id"),
         Index(None, "workload", "state"),
         # All that the scheduler has to know of those that wait, so that it does not read their long rows.
         Index(
             "ix_jobs_queue",
-            *("priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user", "not_before"),
-            sqlite_where=text("state = 'queued'"),
-            postgresql_where=text("state = 'queued'"),
+            *("state", "priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user"),
+            *("not_before", "estimated_seconds"),
         ),
     )
 

@@ -10,7 +10,7 @@ from runyard.db.database import Database
 from runyard.db.queries.attempts import Lease
 from runyard.domain import retries
 from runyard.domain.gpus import Usage
-from runyard.domain.placement import Machine
+from runyard.domain.placement import UNLIMITED, Machine, Quotas
 from runyard.executors.base import Executor
 from runyard.protocol.commands import Command
 from runyard.protocol.rundir import RunDir
@@ -44,6 +44,9 @@ class Context:
     """GPUs of the machine that nothing may be started on now, each with the reason."""
     gpu_usage: Callable[[], Mapping[int, Usage]] = dict
     """What is in use of each GPU, by index, of those whose memory can be watched. Raises OSError."""
+    quotas: Quotas = UNLIMITED
+    unusable: Callable[[], Mapping[int, str]] = dict
+    """GPUs of the machine that nothing may be started on now, each with the reason."""
     grace_seconds: float = 30.0
     save_seconds: float = 600.0
     retry_seconds: float = retries.FIRST_SECONDS

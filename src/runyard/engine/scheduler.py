@@ -1,21 +1,32 @@
 """From queue to attempts: decides what starts now, and writes down the intent before anything is started."""
 
+import asyncio
 from collections.abc import Callable
 
 from runyard.db.database import Session
-from runyard.db.queries import attempts, jobs
+from runyard.db.queries import attempts, jobs, queue
 from runyard.domain import placement
-from runyard.domain.lifecycle import Cause
+from runyard.domain.lifecycle import Cause, State
+from runyard.domain.placement import Plan, Preemption, Start, Wait, order
 from runyard.engine.context import Context
 
 QUEUE_SECONDS = 5.0
+TOLD = 20
+"""So many at the head of the line are told why they wait; those behind them only know their place."""
+DRIFT_SECONDS, DRIFT = 30.0, 0.2
+"""An expected start that moves by less, absolutely or of the time that is left, is not told again."""
+REST = 2.0
+"""The line is not read again for so many times as long as it took; submissions by the hundred need the time, too."""
 
 
 class Scheduler:
     def __init__(self, context: Context, placed: Callable[[], None]) -> None:
-        """`placed` is called when there is an attempt to launch."""
+        """`placed` is called when there is an attempt to launch or to stop."""
         self._context, self._placed = context, placed
         self._next_start: float | None = None
+        self._told: dict[str, Wait] | None = None
+        """What the rows of waiting jobs say; None until that is known."""
+        self._rested = 0.0
 
     def pause(self) -> float:
         """Until there may be something to start that nobody tells of."""
@@ -24,34 +35,81 @@ class Scheduler:
         return min(QUEUE_SECONDS, max(0.0, self._next_start - self._context.clock()))
 
     async def tick(self) -> bool:
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._rested - clock())
+        began = clock()
+        try:
+            return await self._tick()
+        finally:
+            self._rested = clock() + REST * (clock() - began)
+
+    async def _tick(self) -> bool:
         async with self._context.database.read() as session:
-            starts, waits = await self._plan(session)
-        if not starts and not waits:
+            plan = await self._plan(session)
+            before = {id_: None for id_ in await queue.told(session)} if self._told is None else self._told
+        waits = {wait.job_id: wait for wait in plan.waits}
+        news = [wait for wait in plan.waits if self._is_news(before.get(wait.job_id), wait)]
+        gone = before.keys() - waits.keys()
+        if not plan.starts and not plan.preemptions and not news and not gone:
+            self._told = waits
             return False
         async with self._context.database.write() as session:
-            starts, waits = await self._plan(session)  # again: nobody else writes now
-            for start in starts:
+            for start in plan.starts:
                 await self._start(session, start)
-            await jobs.show_waits(session, waits, self._context.clock())
-        self._placed()
+            for preemption in plan.preemptions:
+                await self._preempt(session, preemption)
+            await queue.tell(session, news, gone, self._context.clock())
+        kept = {id_: wait for id_, wait in before.items() if wait is not None and id_ in waits}
+        self._told = kept | {wait.job_id: wait for wait in news}
+        if plan.starts or plan.preemptions:
+            self._placed()
         self._context.notify()
         return False
 
-    async def _plan(self, session: Session) -> tuple[list[placement.Start], list[placement.Wait]]:
-        """What starts, and whose place or cause of waiting has changed."""
-        now = self._context.clock()
-        self._next_start = await jobs.next_start(session, now)
-        queue = await jobs.waiting(session, now)
-        if not queue:
-            return [], []
-        starts, waits = placement.plan([job for job, _ in queue], await attempts.taken(session), self._context.machine)
-        shown = {wait.job_id: wait for _, wait in queue}
-        return starts, [wait for wait in waits if wait != shown[wait.job_id]]
-
-    async def _start(self, session: Session, start: placement.Start) -> None:
-        job = await jobs.get(session, start.job_id)
-        assert job is not None, "the queue was read in this transaction"
+    async def _plan(self, session: Session) -> Plan:
+        """What is read here can only have changed in ways that `_start` sees when it is applied: nobody else places."""
         context, now = self._context, self._context.clock()
-        attempt = await attempts.begin(session, job, context.new_id(), context.executor.name, start.gpus, now)
+        self._next_start = await queue.next_start(session, now)
+        line = await queue.waiting(session, now)
+        if not line:
+            return Plan([], [], [])
+        if shortage := context.limits.shortage():
+            first = order.line(line, now)[:TOLD]
+            return Plan([], [], [Wait(job.job_id, place, shortage) for place, job in enumerate(first, 1)])
+        machine = context.machine.without(context.unusable())
+        held = await attempts.taken(session, machine.name, context.owner)
+        return placement.plan(line, held, [machine], now, context.quotas, TOLD)
+
+    async def _start(self, session: Session, start: Start) -> None:
+        """Unless it was paused or cancelled a moment ago."""
+        job = await jobs.get(session, start.job_id)
+        if job is None or job.state != State.QUEUED:
+            return
+        context, now = self._context, self._context.clock()
+        attempt = await attempts.begin(session, job, context.new_id(), context.executor.name, start, now)
         await attempts.claim(session, [attempt.id], context.lease())
         await jobs.apply_move(session, job, Cause.PLACED, "scheduler", now, attempt=attempt.number)
+
+    async def _preempt(self, session: Session, preemption: Preemption) -> None:
+        """Unless one of the two has ended or stopped a moment ago."""
+        job = await jobs.get(session, preemption.job_id)
+        urgent = await jobs.get(session, preemption.yields_to)
+        if job is None or urgent is None or urgent.state != State.QUEUED:
+            return
+        if job.state not in (State.STARTING, State.RUNNING):
+            return
+        job.yields_to = urgent.id
+        message = f"makes room for {urgent.name} ({urgent.id})"
+        now = self._context.clock()
+        await jobs.apply_move(session, job, Cause.PREEMPTED, "scheduler", now, attempt=job.attempts, message=message)
+
+    def _is_news(self, told: Wait | None, wait: Wait) -> bool:
+        if told is None or told[:3] != wait[:3]:
+            return True
+        return _differ(told.expected, wait.expected, self._context.clock())
+
+
+def _differ(told: float | None, found: float | None, now: float) -> bool:
+    if told is None or found is None:
+        return told is not found
+    return abs(told - found) > max(DRIFT_SECONDS, DRIFT * (found - now))

@@ -8,7 +8,7 @@ from runyard.db.queries.attempts import Lease
 from runyard.db.tables import Attempt, Job
 from runyard.domain.errors import IllegalMoveError
 from runyard.domain.lifecycle import Cause
-from runyard.domain.placement import Taken, Wait, Waiting
+from runyard.domain.placement import Start
 
 JOB = {
     "kind": "sft",
@@ -91,23 +91,12 @@ async def test_a_repeated_wish_leaves_no_trace_and_an_illegal_one_an_error(datab
         await move(database, Cause.PAUSE_ASKED)
 
 
-async def test_the_queue_shows_places_and_tells_the_feed(database: Database, job: Job) -> None:
-    async with database.write() as session:
-        assert await jobs.waiting(session, 10.0) == [(Waiting("job", "normal", 1.0, None), Wait("job", 0, ""))]
-        await jobs.show_waits(session, [Wait("job", 3, "no room")], 7.0)
-    async with database.read() as session:
-        assert await jobs.waiting(session, 10.0) == [(Waiting("job", "normal", 1.0, None), Wait("job", 3, "no room"))]
-        assert [(e.type, e.data) for e in await events.after(session, 0)] == [
-            ("queue", {"position": 3, "wait_cause": "no room"})
-        ]
-    moved = await move(database, Cause.PLACED)
-    assert (moved.queue_position, moved.wait_cause) == (None, None)
-
-
 async def begin(database: Database, lease: Lease | None = None) -> Attempt:
     async with database.write() as session:
         job = await session.get_one(Job, "job")
-        attempt = await attempts.begin(session, job, f"attempt-{job.attempts + 1}", "local", [1], 2.0)
+        attempt = await attempts.begin(
+            session, job, f"attempt-{job.attempts + 1}", "local", Start("job", "m", (1,)), 2.0
+        )
         if lease:
             await attempts.claim(session, [attempt.id], lease)
         return attempt
@@ -118,7 +107,6 @@ async def test_attempts_are_numbered_and_hold_what_they_were_given(database: Dat
     await begin(database)
     async with database.read() as session:
         assert [attempt.number for attempt in await attempts.of_job(session, "job")] == [1, 2]
-        assert await attempts.taken(session) == [Taken((1,)), Taken((1,))]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from runyard.db.queries import artifacts
 from runyard.domain.lifecycle import Cause
-from runyard.domain.placement import Machine
+from runyard.domain.placement import Gpu, Machine
 from runyard.protocol.events import Snapshot
 from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears
 
@@ -186,16 +186,14 @@ async def test_places_in_line_are_told_when_they_change(yard: Yard) -> None:
         await yard.submit(id_, "until('never')")
     await yard.engine.scheduler.tick()
     await yard.engine.scheduler.tick()
-    assert [(await yard.job(id_)).queue_position for id_ in "abc"] == [None, 1, 2]
     assert (await yard.job("b")).wait_cause == "waits for the job before it to end"
     await yard.ask("b", Cause.CANCEL_ASKED)
     await yard.engine.scheduler.tick()
-    assert (await yard.job("c")).queue_position == 1
     assert [event.data["position"] for event in await yard.feed("c", "queue")] == [2, 1]
 
 
 async def test_each_job_has_gpus_of_its_own(yard: Yard) -> None:
-    await yard.restart(machine=Machine(gpus=(0, 1)))
+    await yard.restart(machine=Machine(gpus=(Gpu(0), Gpu(1))))
     code = "open('devices', 'w').write(os.environ['CUDA_VISIBLE_DEVICES']); say('phase', phase='training'); until('go')"
     for id_ in ("a", "b", "c"):
         await yard.submit(id_, code)

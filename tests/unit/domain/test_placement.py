@@ -1,99 +1,263 @@
-"""Promises of the scheduler over random yards."""
+"""The rules of placement, one by one."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Sequence
 
-from runyard.domain.placement import RANK, Machine, Taken, Waiting, plan
+import pytest
 
-waiting_jobs = st.lists(
-    st.builds(
-        Waiting,
-        job_id=st.uuids().map(str),
-        priority=st.sampled_from(sorted(RANK)),
-        arrived=st.floats(0, 100),
-        gpus=st.sampled_from([None, 0, 1, 2, 3]),
-    ),
-    max_size=12,
-    unique_by=lambda job: job.job_id,
-)
+from runyard.domain.placement import Gpu, Held, Machine, Needs, Plan, Preemption, Quotas, Start, Waiting, order, plan
+
+HOUR = 3600.0
+NOW = 100 * HOUR
+TWO = Machine("m", (Gpu(0, 24_000), Gpu(1, 24_000)), slots=1, cpus=8, memory_mb=64_000)
 
 
-@st.composite
-def yards(draw: st.DrawFn) -> tuple[list[Waiting], list[Taken], Machine]:
-    machine = Machine(gpus=tuple(range(draw(st.integers(0, 4)))), slots=draw(st.integers(0, 3)))
-    held = draw(st.lists(st.sampled_from(machine.gpus), unique=True)) if machine.gpus else []
-    taken = [Taken((gpu,)) for gpu in held] + [Taken()] * draw(st.integers(0, 3))
-    return draw(waiting_jobs), taken, machine
+def job(id_: str, gpus: int | None = None, priority: str = "normal", ago: float = 0.0, **values: object) -> Waiting:
+    needs = {name: values.pop(name, None) for name in ("gpu_memory_mb", "cpus", "memory_mb")}
+    return Waiting(id_, priority, NOW - ago, Needs(gpus, **needs), **values)  # type: ignore[arg-type]
 
 
-def line(queue: list[Waiting]) -> list[Waiting]:
-    return sorted(queue, key=lambda job: (RANK[job.priority], job.arrived, job.job_id))
+def on(id_: str, *gpus: int, **values: object) -> Held:
+    needs = Needs(len(gpus), *(values.pop(name, None) for name in ("gpu_memory_mb", "cpus", "memory_mb")))
+    return Held(id_, str(values.pop("machine", "m")), gpus, needs, **values)  # type: ignore[arg-type]
 
 
-def wanted(job: Waiting, machine: Machine) -> int:
-    return min(1, len(machine.gpus)) if job.gpus is None else job.gpus
+def decide(
+    queue: Sequence[Waiting], held: Sequence[Held] = (), *machines: Machine, quotas: Quotas | None = None
+) -> Plan:
+    return plan(queue, held, machines or (TWO,), NOW, quotas or Quotas())
 
 
-@given(yards())
-def test_every_job_starts_or_waits_and_knows_its_place(yard: tuple[list[Waiting], list[Taken], Machine]) -> None:
-    starts, waits = plan(*yard)
-    started = [start.job_id for start in starts]
-    assert sorted(started + [wait.job_id for wait in waits]) == sorted(job.job_id for job in yard[0])
-    assert [wait.job_id for wait in waits] == [job.job_id for job in line(yard[0]) if job.job_id not in started]
-    assert [wait.position for wait in waits] == list(range(1, len(waits) + 1))
-    assert all(wait.cause for wait in waits)
+def started(found: Plan) -> dict[str, tuple[int, ...]]:
+    return {start.job_id: start.gpus for start in found.starts}
 
 
-@given(yards())
-def test_no_gpu_is_promised_twice_and_no_slot_overfilled(yard: tuple[list[Waiting], list[Taken], Machine]) -> None:
-    queue, taken, machine = yard
-    starts, _ = plan(*yard)
-    held = [gpu for holder in taken for gpu in holder.gpus]
-    given_out = [gpu for start in starts for gpu in start.gpus]
-    assert len(set(given_out)) == len(given_out)
-    assert set(given_out) <= set(machine.gpus) - set(held)
-    demands = {job.job_id: wanted(job, machine) for job in queue}
-    assert all(len(start.gpus) == demands[start.job_id] for start in starts)
-    on_slots = sum(not start.gpus for start in starts)
-    assert on_slots <= max(0, machine.slots - sum(not holder.gpus for holder in taken))
+def causes(found: Plan) -> dict[str, str]:
+    return {wait.job_id: wait.cause for wait in found.waits}
 
 
-@given(yards())
-def test_nobody_is_passed_by_one_behind_who_wants_the_same(yard: tuple[list[Waiting], list[Taken], Machine]) -> None:
-    queue, _, machine = yard
-    started = {start.job_id for start in plan(*yard)[0]}
-    blocked: set[bool] = set()
-    for job in line(queue):
-        demand = wanted(job, machine)
-        if job.job_id in started:
-            assert (demand > 0) not in blocked
-        elif demand <= len(machine.gpus):
-            blocked.add(demand > 0)
+def test_classes_first_then_arrival_and_the_place_in_line_is_counted_over_all() -> None:
+    queue = [job("late", 1), job("early", 1, ago=9), job("low", 1, "low", ago=99), job("urgent", 1, "urgent")]
+    found = decide(queue, [on("x", 0), on("y", 1)])
+    assert [(wait.job_id, wait.position) for wait in found.waits] == [
+        ("urgent", 1), ("early", 2), ("late", 3), ("low", 4),
+    ]  # fmt: skip
 
 
-@given(yards())
-def test_room_is_used(yard: tuple[list[Waiting], list[Taken], Machine]) -> None:
-    queue, taken, machine = yard
-    starts, waits = plan(*yard)
-    waiting = {wait.job_id for wait in waits}
-    free = len(machine.gpus) - sum(len(holder.gpus) for holder in [*taken, *starts])
-    first = next((job for job in line(queue) if job.job_id in waiting and wanted(job, machine) > 0), None)
-    if first is not None and wanted(first, machine) <= len(machine.gpus):
-        assert wanted(first, machine) > free
+def test_who_waits_long_moves_up_but_never_to_urgent() -> None:
+    def line(*queue: Waiting) -> list[str]:
+        return [one.job_id for one in order.line(queue, NOW)]
+
+    assert line(job("new", 1), job("old", 1, "low", ago=13 * HOUR)) == ["old", "new"]
+    assert line(job("new", 1, "high"), job("old", 1, "low", ago=13 * HOUR)) == ["new", "old"]
+    assert line(job("new", 1, "high"), job("old", 1, "low", ago=25 * HOUR)) == ["old", "new"]
+    assert line(job("new", 1, "urgent"), job("old", 1, "low", ago=99 * HOUR)) == ["new", "old"]
 
 
-@given(yards())
-def test_the_order_of_rows_does_not_matter(yard: tuple[list[Waiting], list[Taken], Machine]) -> None:
-    queue, taken, machine = yard
-    shuffled = sorted(queue, key=lambda job: job.job_id[::-1])
-    assert plan(shuffled, taken, machine) == plan(queue, taken, machine)
+def test_a_job_takes_a_gpu_where_there_is_one_else_a_slot() -> None:
+    assert started(decide([job("a")])) == {"a": (0,)}
+    assert started(decide([job("a")], [], Machine("m", (), slots=1))) == {"a": ()}
+    assert started(decide([job("a", 0), job("b", 0)])) == {"a": ()}
 
 
-def test_causes_are_words_for_people() -> None:
-    queue = [Waiting("a", "normal", 0, gpus=2), Waiting("b", "normal", 1, gpus=9), Waiting("c", "low", 2, gpus=0)]
-    _, waits = plan(queue, [Taken((0,)), Taken()], Machine(gpus=(0, 1), slots=1))
-    assert [wait.cause for wait in waits] == [
-        "needs 2 GPUs, 1 free",
-        "needs 9 GPUs, this machine has 2",
-        "waits for the job before it to end",
+def test_shares_fill_one_gpu_before_the_next_and_whole_jobs_never_share() -> None:
+    queue = [job(id_, 1, ago=9 - n, gpu_memory_mb=8_000) for n, id_ in enumerate("abcd")]
+    assert started(decide(queue)) == {"a": (0,), "b": (0,), "c": (0,), "d": (1,)}
+    assert started(decide([job("whole", 1), *queue[:1]], [on("x", 1, gpu_memory_mb=1)])) == {"a": (1,), "whole": (0,)}
+    assert started(decide([job("share", 1, gpu_memory_mb=1)], [on("x", 0), on("y", 1)])) == {}
+
+
+def test_a_share_goes_where_it_fits_best() -> None:
+    held = [on("x", 0, gpu_memory_mb=4_000), on("y", 1, gpu_memory_mb=12_000)]
+    assert started(decide([job("a", 1, gpu_memory_mb=10_000)], held)) == {"a": (1,)}
+    assert started(decide([job("a", 1, gpu_memory_mb=14_000)], held)) == {"a": (0,)}
+    assert started(decide([job("a", 2, gpu_memory_mb=12_000)], held)) == {"a": (0, 1)}
+    assert started(decide([job("a", 2, gpu_memory_mb=12_001)], held)) == {}
+
+
+def test_a_job_runs_on_one_machine_and_small_ones_leave_whole_machines_whole() -> None:
+    other = Machine("n", tuple(Gpu(index, 24_000) for index in range(4)))
+    assert decide([job("a", 3)], [], TWO, other).starts == [Start("a", "n", (0, 1, 2))]
+    assert decide([job("a", 1)], [on("x", 0)], TWO, other).starts == [Start("a", "m", (1,))]
+    assert causes(decide([job("a", 5)], [], TWO, other)) == {"a": "needs 5 GPUs, the largest machine has 4"}
+
+
+def test_processors_and_memory_are_counted_for_those_that_name_them() -> None:
+    held = [on("x", 0, cpus=6, memory_mb=60_000)]
+    assert started(decide([job("a", 1, cpus=2, memory_mb=4_000)], held)) == {"a": (1,)}
+    assert causes(decide([job("a", 1, cpus=3)], held)) == {"a": "needs 3 CPUs, 2 free"}
+    assert causes(decide([job("a", 1, memory_mb=5_000)], held)) == {"a": "needs 5000 MB of memory, 4000 free"}
+    assert started(decide([job("a", 1)], [on("x", 0, cpus=8, memory_mb=64_000)])) == {"a": (1,)}
+
+
+def test_what_can_never_start_says_so_and_is_in_nobodys_way() -> None:
+    queue = [
+        job("gpus", 9, ago=9), job("memory", 1, gpu_memory_mb=30_000, ago=8), job("cpus", 0, cpus=9.5, ago=7),
+        job("ram", 0, memory_mb=65_000, ago=6), job("fits", 2),
+    ]  # fmt: skip
+    found = decide(queue)
+    assert started(found) == {"fits": (0, 1)}
+    assert causes(found) == {
+        "gpus": "needs 9 GPUs, this machine has 2",
+        "memory": "needs 30000 MB on a GPU, the largest has 24000",
+        "cpus": "needs 9.5 CPUs, this machine has 8",
+        "ram": "needs 65000 MB of memory, this machine has 64000",
+    }
+
+
+def test_a_gpu_that_can_not_be_used_is_left_alone_and_named() -> None:
+    machine = TWO.without({0: "quarantined"})
+    found = decide([job("a", 1, ago=9), job("b", 1, ago=8), job("c", 2)], [], machine)
+    assert started(found) == {"a": (1,)}
+    assert causes(found) == {
+        "b": "needs 1 GPU, 0 free (GPU 0: quarantined)",
+        "c": "needs 2 GPUs, and not all can be used (GPU 0: quarantined)",
+    }
+
+
+def test_a_user_at_the_quota_waits_and_blocks_nobody() -> None:
+    queue = [job("a", 1, user="greedy", ago=9), job("b", 1, user="modest")]
+    found = decide(queue, [on("x", 0, user="greedy")], quotas=Quotas(running=1))
+    assert started(found) == {"b": (1,)}
+    assert causes(found) == {"a": "greedy has 1 job running, and no user may have more than 1"}
+
+
+def test_gpus_are_counted_for_the_quota_with_what_starts_in_the_same_moment() -> None:
+    queue = [job("a", 1, ago=9), job("b", 1, ago=8), job("c", 0, ago=7), job("d", 2, ago=6)]
+    found = decide(queue, quotas=Quotas(gpus=1))
+    assert started(found) == {"a": (0,), "c": ()}
+    assert causes(found) == {
+        "b": "needs 1 GPU; local has 1, and no user may have more than 1",
+        "d": "needs 2 GPUs, and no user may have more than 1",
+    }
+
+
+def test_a_job_is_not_started_while_its_last_try_holds_anything() -> None:
+    found = decide([job("a", 1)], [on("a", 0, stopping=True)])
+    assert (started(found), causes(found)) == ({}, {"a": "waits until its last try has given back what it held"})
+
+
+def test_small_jobs_do_not_starve_a_large_one() -> None:
+    found = decide([job("large", 2, ago=9), job("small", 1)], [on("x", 0)])
+    assert (started(found), found.preemptions) == ({}, [])
+    assert causes(found) == {
+        "large": "needs 2 GPUs, 1 free",
+        "small": "needs 1 GPU; what is free is kept for one before it",
+    }
+
+
+def test_a_job_that_is_over_before_the_room_is_needed_may_pass() -> None:
+    held = [on("x", 0, ends=NOW + 600)]
+    queue = [job("large", 2, ago=9), job("short", 1, duration=600.0)]
+    assert started(decide(queue, held)) == {"short": (1,)}
+    assert started(decide([queue[0], job("long", 1, duration=601.0)], held)) == {}
+    assert started(decide([queue[0], job("unknown", 1)], held)) == {}
+
+
+def test_nobody_passes_when_nobody_knows_when_the_room_is_needed() -> None:
+    assert started(decide([job("large", 2, ago=9), job("short", 1, duration=1.0)], [on("x", 0)])) == {}
+    late = [on("x", 0, ends=NOW - 600)]
+    assert started(decide([job("large", 2, ago=9), job("short", 1, duration=1.0)], late)) == {}
+
+
+def test_what_the_reservation_leaves_may_be_used_for_ever() -> None:
+    four = Machine("m", tuple(Gpu(index, 24_000) for index in range(4)), slots=2)
+    held = [on("x", 0, 1, ends=NOW + 60), on("y", 2)]
+    queue = [job("large", 2, ago=9), job("unknown", 1, ago=8), job("slot", 0)]
+    found = decide([queue[0]._replace(needs=Needs(3)), *queue[1:]], held, four)
+    assert started(found) == {"slot": ()}, "it takes the two that come free, and the one that is"
+    found = decide([queue[0]._replace(needs=Needs(2)), *queue[1:]], [on("x", 0, 1, ends=NOW + 60), on("y", 2)], four)
+    assert started(found) == {"unknown": (3,), "slot": ()}, "it takes the two that come free"
+
+
+def test_a_reservation_is_on_one_machine_and_others_are_free_to_all() -> None:
+    other = Machine("n", TWO.gpus)
+    held = [on("x", 0), on("y", 0, machine="n"), on("z", 1, machine="n")]
+    found = decide([job("large", 2, ago=9), job("small", 1, ago=8)], held, TWO, other)
+    assert started(found) == {}
+    held = [on("x", 0), on("y", 0, machine="n")]
+    found = decide([job("large", 2, ago=9), job("small", 1, ago=8), job("next", 1)], held, TWO, other)
+    assert found.starts == [Start("small", "n", (1,))]
+
+
+def test_a_large_share_of_a_gpu_is_kept_from_small_ones() -> None:
+    one = Machine("m", (Gpu(0, 24_000),))
+    held = [on("x", 0, gpu_memory_mb=8_000)]
+    queue = [job("large", 1, gpu_memory_mb=20_000, ago=9), job("small", 1, gpu_memory_mb=5_000)]
+    assert started(decide(queue, held, one)) == {}
+    assert started(decide([queue[1]], held, one)) == {"small": (0,)}
+    tiny = job("tiny", 1, gpu_memory_mb=4_000)
+    assert started(decide([queue[0], tiny], [held[0]._replace(ends=NOW + 60)], one)) == {"tiny": (0,)}
+
+
+def test_memory_that_is_kept_for_one_with_a_gpu_is_kept_from_one_without() -> None:
+    queue = [job("large", 2, memory_mb=60_000, ago=9), job("slot", 0, memory_mb=8_000)]
+    assert started(decide(queue, [on("x", 0)])) == {}
+    assert started(decide([queue[0], job("slot", 0)], [on("x", 0)])) == {"slot": ()}
+
+
+def test_an_urgent_job_makes_the_lowest_and_youngest_yield_and_no_more_than_needed() -> None:
+    four = Machine("m", tuple(Gpu(index, 24_000) for index in range(4)))
+    held = [
+        on("normal", 0, resumable=True, started=4.0),
+        on("older", 1, priority="low", resumable=True, started=1.0),
+        on("younger", 2, priority="low", resumable=True, started=2.0),
+        on("rigid", 3, priority="low", started=3.0),
     ]
+
+    def yielding(gpus: int) -> list[Preemption]:
+        return decide([job("u", gpus, "urgent")], held, four).preemptions
+
+    assert yielding(1) == [Preemption("younger", "u")]
+    assert yielding(2) == [Preemption("younger", "u"), Preemption("older", "u")]
+    assert {one.job_id for one in yielding(3)} == {"normal", "older", "younger"}
+    assert yielding(4) == [], "even all would not make the room"
+
+
+def test_one_large_job_yields_rather_than_two() -> None:
+    held = [on("small", 0, priority="low", resumable=True), on("big", 1, 2, resumable=True)]
+    three = Machine("m", tuple(Gpu(index, 24_000) for index in range(3)))
+    assert decide([job("u", 2, "urgent")], held, three).preemptions == [Preemption("big", "u")]
+
+
+@pytest.mark.parametrize("priority", ["high", "normal", "low"])
+def test_nobody_but_the_urgent_preempts(priority: str) -> None:
+    held = [on("x", 0, priority="low", resumable=True), on("y", 1, priority="low", resumable=True)]
+    assert decide([job("a", 1, priority, ago=999 * HOUR)], held).preemptions == []
+
+
+def test_what_comes_free_is_kept_for_the_urgent_one() -> None:
+    held = [on("x", 0, priority="low", resumable=True), on("y", 1, resumable=False)]
+    found = decide([job("u", 1, "urgent"), job("other", 1, "high")], held)
+    assert found.preemptions == [Preemption("x", "u")]
+    stopping = [held[0]._replace(stopping=True), held[1]]
+    found = decide([job("u", 1, "urgent"), job("other", 1, "high")], stopping)
+    assert (found.starts, found.preemptions) == ([], []), "the room is being made already"
+    assert causes(found)["u"] == "waits for those that are stopping"
+    two = [on("x", 0, priority="low", resumable=True, stopping=True)]
+    found = decide([job("u", 2, "urgent"), job("other", 1, "high")], two)
+    assert (found.starts, found.preemptions) == ([], []), "GPU 1 is kept as well"
+
+
+def test_two_urgent_jobs_make_room_for_two() -> None:
+    held = [on(id_, gpu, priority="low", resumable=True, started=gpu) for gpu, id_ in enumerate("xy")]
+    queue = [job("u", 1, "urgent", ago=9), job("v", 1, "urgent")]
+    assert decide(queue, held).preemptions == [Preemption("y", "u"), Preemption("x", "v")]
+    assert decide(queue, [held[0], held[1]._replace(stopping=True)]).preemptions == [Preemption("x", "v")]
+
+
+def test_an_urgent_job_at_its_quota_makes_nobody_yield() -> None:
+    held = [on("x", 0, priority="low", resumable=True), on("y", 1, resumable=False)]
+    assert decide([job("u", 1, "urgent")], held, quotas=Quotas(running=2)).preemptions == []
+
+
+def test_expected_starts_follow_from_what_is_known() -> None:
+    held = [on("x", 0, ends=NOW + 100), on("y", 1, ends=NOW + 300)]
+    queue = [job("a", 1, ago=9, duration=50.0), job("b", 2, ago=8), job("c", 1, ago=7)]
+    expected = {wait.job_id: wait.expected for wait in decide(queue, held).waits}
+    assert expected == {"a": NOW + 100, "b": NOW + 300, "c": None}
+
+
+def test_only_the_head_of_the_line_is_told_and_those_that_can_never_start() -> None:
+    queue = [job(str(n), 1, ago=99 - n) for n in range(50)] + [job("never", 9)]
+    found = plan(queue, [on("x", 0), on("y", 1)], [TWO], NOW, explain=3)
+    assert [(wait.job_id, wait.position) for wait in found.waits] == [("0", 1), ("1", 2), ("2", 3), ("never", 51)]

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Row, or_, select, update
 
 from runyard.db.database import Session
 from runyard.db.tables import Attempt, Job
-from runyard.domain.placement import Taken
+from runyard.domain.lifecycle import State
+from runyard.domain.placement import Held, Needs, Start
+
+STOPPING = frozenset({State.PAUSING.value, State.CANCELLING.value})
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,21 @@ class Lease:
     token: str
 
 
-async def begin(session: Session, job: Job, id_: str, executor: str, gpus: Sequence[int], at: float) -> Attempt:
+async def begin(session: Session, job: Job, id_: str, executor: str, start: Start, at: float) -> Attempt:
     """The next try of a job: the intent, written down before anything is started."""
     job.attempts += 1
-    attempt = Attempt(id=id_, job_id=job.id, number=job.attempts, executor=executor, gpus=list(gpus), created_at=at)
+    attempt = Attempt(
+        id=id_,
+        job_id=job.id,
+        number=job.attempts,
+        executor=executor,
+        machine=start.machine,
+        gpus=list(start.gpus),
+        gpu_memory_mb=job.gpu_memory_mb if start.gpus else None,
+        cpus=job.cpus,
+        memory_mb=job.memory_mb,
+        created_at=at,
+    )
     session.add(attempt)
     await session.flush()
     return attempt
@@ -32,10 +46,41 @@ async def of_job(session: Session, job_id: str) -> Sequence[Attempt]:
     return (await session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number))).all()
 
 
-async def taken(session: Session) -> list[Taken]:
-    """What the attempts under way hold."""
-    rows = await session.scalars(select(Attempt.gpus).where(Attempt.ended_at.is_(None)))
-    return [Taken(tuple(gpus)) for gpus in rows]
+async def taken(session: Session, machine: str, owner: str) -> list[Held]:
+    """What attempts hold that were not released yet; those of our data folder are on this machine, whatever its name
+    was when they began."""
+    needs = (Attempt.gpu_memory_mb, Attempt.cpus, Attempt.memory_mb)
+    rows = await session.execute(
+        select(Attempt.job_id, Attempt.machine, Attempt.gpus, *needs, Attempt.number, Attempt.ended_at)
+        .add_columns(Attempt.lease_owner)
+        .add_columns(Job.priority, Job.user, Attempt.created_at, Job.resumable, Job.state, Job.snapshot)
+        .add_columns(Job.estimated_seconds)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Attempt.released_at.is_(None))
+    )
+    return [
+        Held(
+            row.job_id,
+            machine if row.lease_owner in (None, owner) else row.machine or "",
+            tuple(row.gpus),
+            Needs(len(row.gpus), row.gpu_memory_mb, row.cpus, row.memory_mb),
+            row.priority,
+            row.user,
+            row.created_at,
+            _expected_end(row),
+            row.resumable,
+            row.ended_at is not None or row.state in STOPPING,
+        )
+        for row in rows
+    ]
+
+
+def _expected_end(row: Row[Any]) -> float | None:
+    """By the trainer's own pace; before it has one, by what jobs like it took."""
+    snapshot = row.snapshot or {}
+    if snapshot.get("attempt") == row.number and snapshot.get("eta_seconds") is not None:
+        return float(snapshot["at"] + snapshot["eta_seconds"])
+    return None if row.estimated_seconds is None else float(row.created_at + row.estimated_seconds)
 
 
 async def under_way(session: Session, token: str) -> list[tuple[Attempt, Job]]:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
 from runyard.db.queries import events
 from runyard.db.tables import Job, Move
 from runyard.domain.lifecycle import FINAL, Cause, State, move
-from runyard.domain.placement import Wait, Waiting
 
 RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
 """After these a job stands at the end of its line; one that was stopped or failed by itself keeps its place."""
@@ -113,7 +112,7 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
 def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
     job.state = state.value
     job.updated_at = at
-    job.queue_position = job.wait_cause = None
+    job.wait_cause = job.expected_start = None
     job.finished_at = at if state in FINAL else None
     if state == State.RUNNING and job.started_at is None:
         job.started_at = at
@@ -124,44 +123,3 @@ def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
         job.failures += 1
     if state != State.PAUSING:
         job.yields_to = None
-
-
-async def waiting(session: Session, now: float) -> list[tuple[Waiting, Wait]]:
-    """The queue without those that are to wait longer, each job with the place and cause that its row shows now."""
-    columns = (Job.id, Job.priority, Job.queued_at, Job.gpus, Job.queue_position, Job.wait_cause)
-    rows = await session.execute(select(*columns).where(Job.state == State.QUEUED.value, _may_start(now)))
-    return [
-        (Waiting(id_, priority, queued_at, gpus), Wait(id_, position or 0, cause or ""))
-        for id_, priority, queued_at, gpus, position, cause in rows
-    ]
-
-
-async def next_start(session: Session, now: float) -> float | None:
-    """When the next of the jobs that are to wait longer may start."""
-    query = select(func.min(Job.not_before)).where(Job.state == State.QUEUED.value, ~_may_start(now))
-    found: float | None = await session.scalar(query)
-    return found
-
-
-def _may_start(now: float) -> ColumnElement[bool]:
-    return or_(Job.not_before.is_(None), Job.not_before <= now)
-
-
-async def show_waits(session: Session, waits: Sequence[Wait], at: float) -> None:
-    """Write places in line and causes to the rows, and tell the feed."""
-    if not waits:
-        return
-    rows = [{"id": wait.job_id, "queue_position": wait.position, "wait_cause": wait.cause} for wait in waits]
-    await session.execute(update(Job), rows)
-    await events.append_all(
-        session,
-        [
-            {
-                "job_id": wait.job_id,
-                "at": at,
-                "type": "queue",
-                "data": {"position": wait.position, "wait_cause": wait.cause},
-            }
-            for wait in waits
-        ],
-    )

@@ -38,13 +38,14 @@ def extend_jobs() -> None:
     op.execute(sa.text("UPDATE jobs SET resumable = :yes").bindparams(yes=True))
     op.drop_column("jobs", "queue_position")
     op.create_index(op.f("ix_jobs_workload_state"), "jobs", ["workload", "state"], unique=False)
-    queued = sa.text("state = 'queued'")
+    op.drop_index("ix_jobs_state_priority_queued_at", "jobs")
     op.create_index(
         "ix_jobs_queue",
         "jobs",
-        ["priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user", "not_before"],
-        sqlite_where=queued,
-        postgresql_where=queued,
+        [
+            *("state", "priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user"),
+            *("not_before", "estimated_seconds"),
+        ],
     )
 
 

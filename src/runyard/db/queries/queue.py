@@ -1,0 +1,80 @@
+"""The line of waiting jobs: who is in it, who is ahead of whom, and what they are told."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+
+from runyard.db.database import Session
+from runyard.db.queries import events
+from runyard.db.tables import Job
+from runyard.domain.lifecycle import State
+from runyard.domain.placement import Needs, Wait, Waiting, order, words
+
+IS_QUEUED = Job.state == State.QUEUED.value
+
+
+async def waiting(session: Session, now: float) -> list[Waiting]:
+    """Everybody but those that are to wait longer. Read without a look at the rows themselves, which are long."""
+    needs = (Job.gpus, Job.gpu_memory_mb, Job.cpus, Job.memory_mb)
+    columns = (Job.id, Job.priority, Job.queued_at, *needs, Job.user, Job.estimated_seconds)
+    rows = await session.execute(select(*columns).where(IS_QUEUED, _may_start(now)))
+    return [
+        Waiting(id_, priority, queued_at, Needs(gpus, gpu_memory_mb, cpus, memory_mb), user, duration)
+        for id_, priority, queued_at, gpus, gpu_memory_mb, cpus, memory_mb, user, duration in rows.all()
+    ]
+
+
+async def next_start(session: Session, now: float) -> float | None:
+    """When the next of the jobs that are to wait longer may start."""
+    found: float | None = await session.scalar(select(func.min(Job.not_before)).where(IS_QUEUED, ~_may_start(now)))
+    return found
+
+
+async def places(session: Session, job_ids: Collection[str], now: float) -> dict[str, int]:
+    """Places in line, counted from 1, of those of the jobs that stand in it."""
+    place = func.row_number().over(order_by=(_rank(now), Job.queued_at, Job.id)).label("place")
+    line = select(Job.id, place).where(IS_QUEUED, _may_start(now)).subquery()
+    rows = await session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(job_ids)))
+    return {job_id: position for job_id, position in rows}
+
+
+async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str], at: float) -> None:
+    """Write to the rows why jobs wait, and tell the feed; of the others nothing is known any more."""
+    if nothing:
+        told = update(Job).where(Job.id.in_(nothing), IS_QUEUED)
+        await session.execute(told.values(wait_cause=None, expected_start=None))
+    if not waits:
+        return
+    rows = [{"id": wait.job_id, "wait_cause": wait.cause, "expected_start": wait.expected} for wait in waits]
+    await session.execute(update(Job), rows)
+    await events.append_all(
+        session,
+        [
+            {
+                "job_id": wait.job_id,
+                "at": at,
+                "type": "queue",
+                "data": {"position": wait.position, "wait_cause": words.sentence(wait, at)},
+            }
+            for wait in waits
+        ],
+    )
+
+
+async def told(session: Session) -> Sequence[str]:
+    """Ids of those whose rows say why they wait."""
+    return (await session.scalars(select(Job.id).where(IS_QUEUED, Job.wait_cause.is_not(None)))).all()
+
+
+def _may_start(now: float) -> ColumnElement[bool]:
+    return or_(Job.not_before.is_(None), Job.not_before <= now)
+
+
+def _rank(now: float) -> ColumnElement[int]:
+    """`order.rank` for the database."""
+    classes = [
+        (and_(Job.priority == priority, Job.queued_at <= now - age), rank)
+        for priority in order.RANK
+        for rank, age in order.ages(priority)
+    ]
+    return case(*classes, else_=len(order.RANK))

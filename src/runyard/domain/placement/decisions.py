@@ -1,0 +1,31 @@
+"""What was decided."""
+
+from typing import NamedTuple
+
+
+class Start(NamedTuple):
+    job_id: str
+    machine: str
+    gpus: tuple[int, ...]
+
+
+class Preemption(NamedTuple):
+    """A running job that is to save, stop and wait, because an urgent one needs its place."""
+
+    job_id: str
+    yields_to: str
+
+
+class Wait(NamedTuple):
+    """`position` counts from 1 over the whole queue; `expected` is when it may start, where that can be known."""
+
+    job_id: str
+    position: int
+    cause: str
+    expected: float | None = None
+
+
+class Plan(NamedTuple):
+    starts: list[Start]
+    preemptions: list[Preemption]
+    waits: list[Wait]

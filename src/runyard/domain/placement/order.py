@@ -1,0 +1,29 @@
+"""The line: classes, arrival within a class, and how those that wait long move up."""
+
+from collections.abc import Iterable, Iterator
+
+from runyard.domain.placement.demand import Waiting
+
+RANK = {"urgent": 0, "high": 1, "normal": 2, "low": 3}
+AGE_SECONDS = 12 * 3600.0
+"""After so long in line a job counts as one of the class above, `high` at most: urgent is a person's word."""
+
+
+def rank(priority: str, arrived: float, now: float) -> int:
+    """Of the class that a job counts as by now; 0 is the highest."""
+    own = RANK[priority]
+    if own <= RANK["high"] or now - arrived < AGE_SECONDS:
+        return own
+    return max(RANK["high"], own - int((now - arrived) // AGE_SECONDS))
+
+
+def ages(priority: str) -> Iterator[tuple[int, float]]:
+    """The ranks that a class may count as, highest first, each with the seconds after which it does."""
+    own = RANK[priority]
+    for rank_ in range(min(own, RANK["high"]), own + 1):
+        yield rank_, (own - rank_) * AGE_SECONDS
+
+
+def line(queue: Iterable[Waiting], now: float) -> list[Waiting]:
+    """First come, first served within a class."""
+    return [job for *_, job in sorted((rank(job[1], job[2], now), job[2], job[0], job) for job in queue)]

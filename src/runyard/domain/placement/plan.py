@@ -1,0 +1,143 @@
+"""One pass over the line: who starts, who makes room, who waits and why."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from runyard.domain.placement import order, words
+from runyard.domain.placement.decisions import Plan, Preemption, Start, Wait
+from runyard.domain.placement.demand import UNLIMITED, Held, Machine, Needs, Quotas, Waiting
+from runyard.domain.placement.forecast import forecast
+from runyard.domain.placement.preemption import Clearings
+from runyard.domain.placement.reservations import reserve
+from runyard.domain.placement.room import Bay, Room
+
+
+def plan(
+    queue: Iterable[Waiting],
+    held: Iterable[Held],
+    machines: Sequence[Machine],
+    now: float,
+    quotas: Quotas = UNLIMITED,
+    explain: int | None = None,
+) -> Plan:
+    """What to do with those that wait, given all that attempts hold which were not released yet.
+
+    The first `explain` in line are told why they wait, and all that can never start; everybody unless set.
+    """
+    return fill(Room(machines, held), queue, now, quotas, explain)
+
+
+def fill(
+    room: Room, queue: Iterable[Waiting], now: float, quotas: Quotas = UNLIMITED, explain: int | None = None
+) -> Plan:
+    """As `plan`, with what is held in a room that is there already; what starts is held in it afterwards."""
+    for bay in room.bays:
+        bay.spares.clear()
+    pass_ = _Pass(room, now, quotas, inf if explain is None else explain)
+    for job in order.line(queue, now):
+        if pass_.is_settled(job):
+            continue
+        if not pass_.consider(job):
+            break
+    return Plan(pass_.starts, pass_.preemptions, pass_.told())
+
+
+@dataclass
+class _Pass:
+    room: Room
+    now: float
+    quotas: Quotas
+    explain: float
+    starts: list[Start] = field(default_factory=list)
+    preemptions: list[Preemption] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._clearings = Clearings(self.room)
+        self._waiting = 0
+        self._failed: set[tuple[Needs, int]] = set()
+        """Needs that found no place, and how many of the spares counted: room only shrinks in one pass."""
+        self._closed: set[Needs] = set()
+        """As they were asked for; there is no room for them even where nothing is kept."""
+        self._untils: list[float] = []
+        self._reserved: set[bool] = set()
+        """For jobs with GPUs, for jobs without."""
+        self._blocked: list[tuple[Waiting, Needs]] = []
+
+    def is_settled(self, job: Waiting) -> bool:
+        """One more in line, of whom nothing else has to be known. Most are, so this is quick."""
+        if job.needs not in self._closed or self._waiting < self.explain or job.priority == "urgent":
+            return False
+        self._waiting += 1
+        return True
+
+    def consider(self, job: Waiting) -> bool:
+        """False if nobody behind it can start or has to be told anything."""
+        needs = self.room.resolve(job.needs)
+        cause = self._refusal(job, needs)
+        if cause is None and self._start(job, needs):
+            return True
+        self._waiting += 1
+        if cause is None:
+            cause = self._block(job, needs)
+        if cause:
+            self.waits.append(Wait(job.job_id, self._waiting, cause))
+        return self.explain > 0 or job.priority == "urgent" or not self.room.is_full()
+
+    def told(self) -> list[Wait]:
+        """With the expected starts."""
+        starts = forecast(self.room, self._blocked, self.now)
+        return [wait._replace(expected=starts.get(wait.job_id)) for wait in self.waits]
+
+    def _refusal(self, job: Waiting, needs: Needs) -> str | None:
+        """What has nothing to do with what is free; such a job is in nobody's way."""
+        if job.job_id in self.room:
+            return words.HELD
+        if not self.room.possible(needs):
+            return words.too_much(needs, [bay.machine for bay in self.room.bays])
+        cause = words.over_quota(needs, job.user, self.room, self.quotas)
+        return cause if cause is None or self._waiting < self.explain else ""
+
+    def _start(self, job: Waiting, needs: Needs) -> bool:
+        ends = inf if job.duration is None else self.now + job.duration
+        key = needs, bisect_left(self._untils, ends)
+        if key in self._failed:
+            return False
+        found = self.room.find(needs, ends)
+        if found is None:
+            self._failed.add(key)
+            if self.room.find(needs, -inf) is None:
+                self._closed.add(job.needs)
+            return False
+        self._take(job, needs, ends, *found)
+        return True
+
+    def _take(self, job: Waiting, needs: Needs, ends: float, bay: Bay, gpus: tuple[int, ...]) -> None:
+        name = bay.machine.name
+        known = None if job.duration is None else ends
+        self.room.hold(Held(job.job_id, name, gpus, needs, job.priority, job.user, self.now, known))
+        for spare in bay.spares:
+            if ends > spare.until:
+                spare.free.take(needs, gpus)
+        self.starts.append(Start(job.job_id, name, gpus))
+
+    def _block(self, job: Waiting, needs: Needs) -> str:
+        """Keep room for it, if it is its turn; why it waits, if that is to be told."""
+        told = self._waiting <= self.explain
+        if told:
+            self._blocked.append((job, needs))
+        if job.priority == "urgent" and (victims := self._clearings.make_room(needs)) is not None:
+            self.preemptions += [Preemption(held.job_id, job.job_id) for held in victims]
+            self._spares_changed()
+            return words.makes_room(len(victims)) if told else ""
+        if bool(needs.gpus) not in self._reserved:
+            self._reserved.add(bool(needs.gpus))
+            reserve(self.room, needs, self.now)
+            self._spares_changed()
+        return words.no_room(needs, self.room) if told else ""
+
+    def _spares_changed(self) -> None:
+        self._untils = sorted(spare.until for bay in self.room.bays for spare in bay.spares)
+        self._failed = {key for key in self._failed if not key[1]}

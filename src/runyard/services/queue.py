@@ -1,0 +1,35 @@
+"""What a waiting job is told: its place in line, why it waits, and for how long about."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runyard.db.database import Session
+from runyard.db.queries import queue
+from runyard.db.tables import Job
+from runyard.domain.lifecycle import State
+from runyard.domain.placement import Wait, words
+
+
+@dataclass(frozen=True)
+class Standing:
+    """`position` is None for one that does not stand in line: it does not wait, or is to wait longer anyhow."""
+
+    position: int | None = None
+    cause: str | None = None
+
+
+async def standings(session: Session, jobs: Iterable[Job], now: float) -> dict[str, Standing]:
+    """By job. Places are counted when they are asked for, so that nobody has to write all of them at every change."""
+    jobs = list(jobs)
+    queued = [job.id for job in jobs if job.state == State.QUEUED]
+    places = await queue.places(session, queued, now) if queued else {}
+    return {job.id: _standing(job, places.get(job.id), now) for job in jobs}
+
+
+def _standing(job: Job, place: int | None, now: float) -> Standing:
+    if job.state != State.QUEUED:
+        return Standing()
+    if place is None:
+        return Standing(None, f"is tried again in {words.about((job.not_before or now) - now)}")
+    cause = job.wait_cause or ("waits for those before it" if place > 1 else "is about to be looked at")
+    return Standing(place, words.sentence(Wait(job.id, place, cause, job.expected_start), now))

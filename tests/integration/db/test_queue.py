@@ -1,0 +1,107 @@
+"""The line of waiting jobs as the database sees it."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from runyard.db.database import Database
+from runyard.db.queries import attempts, events, jobs, queue
+from runyard.db.queries.attempts import Lease
+from runyard.db.tables import Job
+from runyard.domain.lifecycle import Cause
+from runyard.domain.placement import RANK, Held, Needs, Start, Wait, Waiting, order
+
+NOW = 1_000_000.0
+HOUR = 3600.0
+
+
+async def add(database: Database, id_: str, **values: Any) -> None:
+    row = {"kind": "sft", "name": id_, "spec": {}, "resolved_spec": {}, "priority": "normal", "state": "queued"}
+    row |= {"created_at": NOW, "queued_at": NOW, "updated_at": NOW, "attempts": 0, "events_offset": 0}
+    async with database.write() as session:
+        session.add(Job(id=id_, **row | values))
+
+
+async def test_the_line_is_read_with_all_that_placement_needs(database: Database) -> None:
+    await add(
+        database, "a", gpus=2, gpu_memory_mb=3, cpus=0.5, memory_mb=4, user="u", priority="low", estimated_seconds=9.0
+    )
+    await add(database, "b", state="running")
+    await add(database, "c", not_before=NOW + 5)
+    async with database.read() as session:
+        found = await queue.waiting(session, NOW)
+        assert found == [Waiting("a", "low", NOW, Needs(2, 3, 0.5, 4), "u", 9.0)]
+        assert await queue.next_start(session, NOW) == NOW + 5
+        assert {job.job_id for job in await queue.waiting(session, NOW + 5)} == {"a", "c"}
+
+
+async def test_places_are_those_of_the_scheduler(database: Database) -> None:
+    for number, priority in enumerate([*RANK, *RANK, *RANK, *RANK]):
+        hours = (0, 7, 13, 30)[number // 4] + number * 0.01
+        await add(database, f"job{number:02}", priority=priority, queued_at=NOW - hours * HOUR)
+    await add(database, "later", not_before=NOW + 5, priority="urgent")
+    async with database.read() as session:
+        line = order.line(await queue.waiting(session, NOW), NOW)
+        ids = [job.job_id for job in line]
+        assert await queue.places(session, ids, NOW) == {id_: place for place, id_ in enumerate(ids, 1)}
+        assert await queue.places(session, [ids[3], "later", "no such job"], NOW) == {ids[3]: 4}
+
+
+async def test_the_index_of_the_queue_is_all_that_is_read(database: Database) -> None:
+    if database.dialect != "sqlite":
+        pytest.skip("PostgreSQL chooses by the size of the table")
+    query = (
+        "EXPLAIN QUERY PLAN SELECT id, priority, queued_at, gpus, gpu_memory_mb, cpus, memory_mb, user,"
+        " estimated_seconds FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= 5)"
+    )
+    async with database.read() as session:
+        steps = [str(row[-1]) for row in (await session.execute(text(query))).all()]
+    assert any("COVERING INDEX ix_jobs_queue" in step for step in steps), steps
+
+
+async def test_what_is_told_is_on_the_row_and_in_the_feed_until_it_starts(database: Database) -> None:
+    await add(database, "a")
+    await add(database, "b")
+    async with database.write() as session:
+        waits = [Wait("a", 1, "no room", NOW + 840), Wait("b", 2, "no room")]
+        await queue.tell(session, waits, [], NOW)
+    async with database.write() as session:
+        assert set(await queue.told(session)) == {"a", "b"}
+        assert [event.data for event in await events.after(session, 0)] == [
+            {"position": 1, "wait_cause": "no room; 1st in line; about 14 min"},
+            {"position": 2, "wait_cause": "no room; 2nd in line"},
+        ]
+        await queue.tell(session, [], ["b"], NOW)
+    async with database.write() as session:
+        assert await queue.told(session) == ["a"]
+        job = await session.get_one(Job, "a")
+        assert (job.wait_cause, job.expected_start) == ("no room", NOW + 840)
+        await jobs.apply_move(session, job, Cause.PLACED, "scheduler", NOW)
+        assert (job.wait_cause, job.expected_start) == (None, None)
+
+
+async def test_what_attempts_hold_until_it_is_released(database: Database) -> None:
+    snapshot = {"attempt": 1, "at": NOW, "eta_seconds": 60.0}
+    await add(database, "a", gpu_memory_mb=7, cpus=2.0, memory_mb=8, priority="low", resumable=True, snapshot=snapshot)
+    needs = Needs(1, 7, 2.0, 8)
+    held = Held("a", "here", (1,), needs, "low", "local", NOW, NOW + 60, resumable=True)
+
+    async def taken(owner: str = "me") -> list[Held]:
+        async with database.read() as session:
+            return await attempts.taken(session, "here", owner)
+
+    async with database.write() as session:
+        job = await session.get_one(Job, "a")
+        attempt = await attempts.begin(session, job, "x", "local", Start("a", "once here", (1,)), NOW)
+        await attempts.claim(session, ["x"], Lease("me", "token"))
+        assert (attempt.machine, attempt.gpu_memory_mb, attempt.cpus, attempt.memory_mb) == ("once here", 7, 2.0, 8)
+        await jobs.apply_move(session, job, Cause.PLACED, "scheduler", NOW)
+    assert await taken() == [held]
+    assert await taken("another") == [held._replace(machine="once here")]
+    async with database.write() as session:
+        await attempts.save(session, "x", "token", ended_at=NOW + 1)
+    assert await taken() == [held._replace(stopping=True)]
+    async with database.write() as session:
+        await session.execute(text("UPDATE attempts SET released_at = 1"))
+    assert await taken() == []
