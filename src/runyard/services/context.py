@@ -35,13 +35,17 @@ class Context:
 
     def require_room(self, extra: int = 0) -> None:
         """Raise NoRoomError when the disk is nearly full, or would be after `extra` bytes."""
+        if shortage := self.shortage(extra):
+            hint = "delete what is no longer needed (`runyard retention`), or set RUNYARD_MIN_FREE lower"
+            raise NoRoomError(shortage, hint=hint)
+
+    def shortage(self, extra: int = 0) -> str | None:
+        """Says so when the disk is nearly full, or would be after `extra` bytes: then no job is taken or started."""
         free = shutil.disk_usage(self.home).free
-        if free - extra < self.min_free:
-            raise NoRoomError(
-                f"{_megabytes(free)} MB are free in {self.home}, and {_megabytes(self.min_free)} MB must stay free",
-                hint="delete what is no longer needed, or set RUNYARD_MIN_FREE lower",
-            )
+        if free - extra >= self.min_free:
+            return None
+        return f"{_size(free)} free on the disk of {self.home}, {_size(self.min_free)} must stay free"
 
 
-def _megabytes(size: int) -> int:
-    return size // 1_000_000
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -38,7 +38,7 @@ async def show(yard: YardDep) -> SystemRead:
     try:
         yard.context.require_room()
     except NoRoomError as error:
-        warnings.append(f"{error.message}: {error.hint}")
+        warnings.append(f"no job is accepted or started: {error.message} ({error.hint})")
     if engine is None:
         warnings.append("no engine runs, so jobs wait: start one with `runyard engine`")
     elif not engine.alive:
