@@ -30,7 +30,7 @@ from runyard.testing.memory_executor import MemoryExecutor, Pretended
 from runyard.testing.yard import Yard
 
 SLOTS = 2
-STEPS = 6
+MOST_JOBS = 4
 CAUSES = [Cause.PAUSE_ASKED, Cause.RESUME_ASKED, Cause.CANCEL_ASKED, Cause.RETRY_ASKED]
 
 settings.register_profile("long", max_examples=10_000)
@@ -58,6 +58,7 @@ class Sequences(RuleBasedStateMachine):
         self.saved: dict[str, int] = {}
         self.done: set[str] = set()
         self.ended: dict[str, State] = {}
+        self.is_busy = False
 
     @initialize()
     def open(self) -> None:
@@ -80,6 +81,7 @@ class Sequences(RuleBasedStateMachine):
 
     # What people ask for
 
+    @precondition(lambda self: len(self.curves) < MOST_JOBS)
     @rule(
         priority=st.sampled_from(["urgent", "normal", "low"]),
         resumable=st.booleans(),
@@ -111,7 +113,8 @@ class Sequences(RuleBasedStateMachine):
     def train(self, data: Any) -> None:
         process = data.draw(st.sampled_from(self.executor.alive()))
         step = self._begin(process)
-        self._metric(process, step + 1)
+        for number in range(data.draw(st.integers(1, 3))):
+            self._metric(process, step + 1 + number)
 
     @precondition(lambda self: self.executor.alive())
     @rule(data=st.data())
@@ -158,9 +161,10 @@ class Sequences(RuleBasedStateMachine):
 
     # What happens to the server
 
-    @rule()
-    def tick(self) -> None:
-        self.runner.run(self._tick())
+    @rule(busy=st.booleans())
+    def look_away(self, busy: bool) -> None:
+        """Much may happen between two looks of the engine."""
+        self.is_busy = busy
 
     @rule(silent=st.booleans())
     def silence(self, silent: bool) -> None:
@@ -175,6 +179,11 @@ class Sequences(RuleBasedStateMachine):
         self.clock.now += seconds
 
     # What must hold
+
+    @invariant()
+    def engine_looks(self) -> None:
+        if not self.is_busy and hasattr(self, "yard"):
+            self.runner.run(self._tick())
 
     @invariant()
     def nothing_runs_twice(self) -> None:
@@ -249,5 +258,6 @@ def template(sqlite_template: Path) -> Path:
 
 def test_random_sequences_keep_every_promise(template: Path) -> None:
     Sequences.template = template
+    wanted = settings.default if settings.get_current_profile_name() == "long" else settings(max_examples=25)
     quiet = {"deadline": None, "stateful_step_count": 40, "suppress_health_check": list(HealthCheck)}
-    run_state_machine_as_test(Sequences, settings=settings(settings.default, **quiet))
+    run_state_machine_as_test(Sequences, settings=settings(wanted, **quiet))
