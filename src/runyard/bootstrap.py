@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import logging
 import os
 import secrets
 import signal
@@ -22,11 +23,13 @@ from fastapi import FastAPI
 from runyard.db.bell import Bell, Topic
 from runyard.db.database import Database
 from runyard.domain.errors import RunyardError
+from runyard.domain.gpus import Usage, used_by_others
 from runyard.domain.placement import Gpu, Machine, Quotas
 from runyard.engine import context as engine_context
 from runyard.engine import inventory
 from runyard.engine.leadership import Leadership
 from runyard.engine.seat import Seat
+from runyard.executors import cgroups
 from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
 from runyard.schemas.system import GpuRead
@@ -37,8 +40,12 @@ from runyard.server.instance import Instance
 from runyard.services.context import Context
 from runyard.settings import Settings
 
+log = logging.getLogger(__name__)
+
 PRIVATE = 0o077
-NEEDS_POSTGRESQL = "works together with others on one PostgreSQL: set RUNYARD_DATABASE_URL; a SQLite file has one server"
+NEEDS_POSTGRESQL = (
+    "works together with others on one PostgreSQL: set RUNYARD_DATABASE_URL; a SQLite file has one server"
+)
 GRACE_SECONDS = 2
 """For requests under way when the server stops; streams are told to end at once."""
 CLIENT_SILENCE_MILLISECONDS = 600_000
@@ -83,7 +90,10 @@ def run_engine(settings: Settings, environment: Mapping[str, str], announce: Cal
     os.umask(PRIVATE)
     with Instance(settings.home, shared=True) as instance:
         parts = Parts(settings, environment, instance.id)
-        with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=server_config().get_loop_factory()) as runner:
+        with (
+            suppress(asyncio.CancelledError),
+            asyncio.Runner(loop_factory=server_config().get_loop_factory()) as runner,
+        ):
             runner.run(_run_engine(parts, announce))
 
 
@@ -125,7 +135,17 @@ async def open_yard(parts: Parts) -> AsyncIterator[FastAPI]:
             heard.get("work", notify)()
             bell.ring("feed", "work")
 
-        yard = Yard(database, hub, _context(settings), wake, time.time, _gpus, settings.slots)
+        yard = Yard(
+            database,
+            hub,
+            _context(settings),
+            wake,
+            time.time,
+            _gpus,
+            settings.slots,
+            socket.gethostname(),
+            await _look_for_cgroups() if settings.engine else None,
+        )
         async with _beside(*running):
             yield app.build(yard)
 
@@ -184,9 +204,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def _serve(
-    parts: Parts, config: uvicorn.Config, listener: socket.socket, started: Callable[[], None]
-) -> None:
+async def _serve(parts: Parts, config: uvicorn.Config, listener: socket.socket, started: Callable[[], None]) -> None:
     async with open_yard(parts) as application:
         config.app = application
         _collect_seldom()
@@ -238,13 +256,14 @@ def _url(listener: socket.socket, settings: Settings) -> str:
 
 def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) -> Leadership:
     settings, environment = parts.settings, parts.environment
-    gpus = inventory.allowed(inventory.gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
+    gpus = _usable_gpus(settings, environment)
     return Leadership(
         engine_context.Context(
             database=database,
             executor=LocalExecutor({"RUNYARD_CACHE": str(settings.home / "cache"), **environment}),
             runs=settings.home / "runs",
             machine=_machine(gpus, settings),
+            gpu_usage=inventory.usage if gpus and settings.gpus is None else dict,
             quotas=Quotas(settings.max_running_per_user, settings.max_gpus_per_user),
             clock=time.time,
             owner=parts.folder,
@@ -260,10 +279,18 @@ def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) ->
     )
 
 
-def _machine(gpus: Sequence[inventory.Gpu], settings: Settings) -> Machine:
+def _usable_gpus(settings: Settings, environment: Mapping[str, str]) -> list[Gpu]:
+    """Those that were declared, or those that the driver tells of and this server may use."""
+    if settings.gpus is not None:
+        return [Gpu(gpu.index, gpu.memory >> 20) for gpu in settings.gpus]
+    found = inventory.allowed(inventory.gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
+    return [Gpu(gpu.index, int(gpu.memory_total_mb)) for gpu in found]
+
+
+def _machine(gpus: Sequence[Gpu], settings: Settings) -> Machine:
     return Machine(
         name=socket.gethostname(),
-        gpus=tuple(Gpu(gpu.index, int(gpu.memory_total_mb)) for gpu in gpus),
+        gpus=tuple(gpus),
         slots=settings.slots,
         cpus=len(os.sched_getaffinity(0)),
         memory_mb=psutil.virtual_memory().total >> 20,
@@ -271,7 +298,22 @@ def _machine(gpus: Sequence[inventory.Gpu], settings: Settings) -> Machine:
 
 
 def _gpus() -> list[GpuRead]:
-    return [GpuRead(**asdict(gpu)) for gpu in inventory.gpus()]
+    """As they are now; what has a job's mark is taken for ours."""
+    found = inventory.gpus()
+    usage: Mapping[int, Usage] = {}
+    with suppress(OSError):
+        usage = inventory.usage() if found else {}
+    marks = {holder.nonce for one in usage.values() for holder in one.holders if holder.nonce is not None}
+    why = {index: used_by_others(one, marks) for index, one in usage.items()}
+    return [GpuRead(**asdict(gpu), unusable=why.get(gpu.index)) for gpu in found]
+
+
+async def _look_for_cgroups() -> str | None:
+    """Why jobs can't have one each, said where whoever starts a server sees it."""
+    missing = await asyncio.to_thread(cgroups.missing)
+    if missing is not None:
+        log.warning("no cgroup for each job (%s): what a job starts is found by parents and environment alone", missing)
+    return missing
 
 
 def _context(settings: Settings) -> Context:

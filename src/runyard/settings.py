@@ -22,8 +22,27 @@ def _folders(value: Any) -> Any:
     return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
 
 
+def _gpus(value: Any) -> Any:
+    """Such as `0:24GB,1:24GB`, or `none`."""
+    if not isinstance(value, str):
+        return value
+    if value.strip() == "none":
+        return ()
+    pairs = [part.partition(":") for part in value.split(",") if part.strip()]
+    if not all(sign for _, sign, _ in pairs) or len({index.strip() for index, _, _ in pairs}) < len(pairs):
+        raise ValueError("must be each GPU's number and memory, such as 0:24GB,1:24GB, or none")
+    return tuple({"index": index.strip(), "memory": memory.strip()} for index, _, memory in pairs)
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
+
+
+class DeclaredGpu(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int = Field(ge=0)
+    memory: ByteSize = Field(gt=0)
 
 
 class Settings(BaseModel):
@@ -42,6 +61,9 @@ class Settings(BaseModel):
     """Whether this server moves jobs, or leaves that to others on the same PostgreSQL."""
     slots: int = Field(default=1, ge=1)
     """Jobs at once on a machine without GPUs."""
+    gpus: Annotated[tuple[DeclaredGpu, ...] | None, BeforeValidator(_gpus)] = None
+    """GPUs with their memory, such as 0:24GB,1:24GB, or none; those that NVIDIA's driver tells of unless set. Nobody
+    looks whether the memory of declared ones is free."""
     max_waiting: int = Field(default=10, ge=1)
     """Jobs of one user that may wait in the queue."""
     max_running_per_user: int | None = Field(default=None, ge=1)

@@ -41,6 +41,10 @@ def test_the_environment_and_options_that_win_over_it() -> None:
         ({"RUNYARD_PORT": "http"}, "RUNYARD_PORT: ", "'http'"),
         ({"RUNYARD_PORT": "70000"}, "RUNYARD_PORT: ", "65535"),
         ({"RUNYARD_SLOTS": "0"}, "RUNYARD_SLOTS: ", "1"),
+        ({"RUNYARD_GPUS": "2"}, "RUNYARD_GPUS: ", "0:24GB,1:24GB"),
+        ({"RUNYARD_GPUS": "0:24GB,0:24GB"}, "RUNYARD_GPUS: ", "number and memory"),
+        ({"RUNYARD_GPUS": "0:much"}, "RUNYARD_GPUS", ""),
+        ({"RUNYARD_GPUS": "-1:24GB"}, "RUNYARD_GPUS", "greater than or equal to 0"),
         ({"RUNYARD_UPLOAD_LIMIT": "much"}, "RUNYARD_UPLOAD_LIMIT: ", ""),
         ({"RUNYARD_HOST": "0.0.0.0"}, "RUNYARD_HOST: ", "ssh -L"),
         ({"RUNYARD_HOST": "example.com"}, "RUNYARD_HOST: ", "this machine alone"),
@@ -63,3 +67,15 @@ def test_settings_are_for_reading() -> None:
     settings: Any = Settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", None), ("none", []), ("0:24GB", [(0, 24_000_000_000)]),
+        (" 0:24GiB, 3:500MB ", [(0, 24 << 30), (3, 500_000_000)]),
+    ],
+)  # fmt: skip
+def test_gpus_can_be_declared(value: str, expected: list[tuple[int, int]] | None) -> None:
+    found = Settings.from_environment({"RUNYARD_GPUS": value}).gpus
+    assert (None if found is None else [(gpu.index, gpu.memory) for gpu in found]) == expected

@@ -17,6 +17,7 @@ from runyard.executors.base import Handle
 from runyard.protocol.events import ArtifactEvent, CheckpointEvent, CheckpointRemovedEvent, Snapshot
 
 POLL_SECONDS = 0.02
+MANY_BYTES = 1 << 16  # who gets less than so much at once has come to the end
 
 
 @dataclass
@@ -64,6 +65,13 @@ class Ingest:
             except Exception:  # noqa: BLE001 - logged there; the lines stay in the file and are read again
                 source.backoff.failed(f"reading the events of job {source.job_id}")
         return busy
+
+    async def read_to_now(self, source: Source) -> None:
+        """Read what is there at this moment, however fast it grows."""
+        before = -1
+        while source.offset - before >= MANY_BYTES or before < 0:
+            before = source.offset
+            await self._take(source)
 
     async def drain(self, source: Source) -> None:
         """Read all that is there; to be called when nobody writes any more."""

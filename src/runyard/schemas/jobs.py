@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
 
 from runyard.domain.lifecycle import State
 from runyard.protocol.events import Snapshot
@@ -53,12 +53,20 @@ class AttemptRead(Read):
     number: int
     executor: str
     machine: str | None
+    pid: int | None = Field(default=None, validation_alias=AliasChoices("pid", AliasPath("process", "trainer", "pid")))
+    """Of its first process, on that machine."""
+    boot_id: str | None = Field(default=None, validation_alias=AliasChoices("boot_id", AliasPath("process", "boot_id")))
+    """Since which start of the machine the process number counts."""
     gpus: list[int]
     created_at: float
     started_at: float | None
     ended_at: float | None
     exit_code: int | None
     exit_signal: int | None
+    stop_reason: str | None
+    """Why it was ended without anybody asking: `stalled` or `timeout`."""
+    released_at: float | None
+    """When its GPUs were seen to be free, or put aside."""
     reason: str | None
     message: str | None
 

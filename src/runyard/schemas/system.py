@@ -17,6 +17,8 @@ class GpuRead(BaseModel):
     utilization_percent: float | None
     temperature_celsius: float | None
     power_watts: float | None
+    unusable: str | None = None
+    """Why nothing is started on it now."""
 
 
 class EngineRead(BaseModel):
@@ -42,4 +44,7 @@ class SystemRead(BaseModel):
     """How many jobs are in each state."""
     slots: int
     """Jobs that may run at once without a GPU."""
+    cgroup_missing: str | None = None
+    """Why jobs have no cgroup of their own, so that what they start is found by parents and environment alone; null
+    where they have one."""
     warnings: list[str] = []

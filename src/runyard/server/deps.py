@@ -29,6 +29,9 @@ class Yard:
     clock: Callable[[], float]
     gpus: Callable[[], list[GpuRead]]
     slots: int
+    machine: str
+    """The name of the machine that jobs run on."""
+    cgroup_missing: str | None = None
 
     def changed(self) -> None:
         """After a commit: open pages and the engine hear of it at once."""

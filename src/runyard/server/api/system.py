@@ -8,7 +8,7 @@ import psutil
 from fastapi import APIRouter
 
 from runyard import __version__
-from runyard.db.queries import events, jobs, leaders
+from runyard.db.queries import events, jobs, leaders, quarantines
 from runyard.domain.errors import NoRoomError
 from runyard.schemas.system import EngineRead, Health, SystemRead
 from runyard.server.deps import YardDep
@@ -33,6 +33,7 @@ async def show(yard: YardDep) -> SystemRead:
     async with yard.database.read() as session:
         counts = await jobs.count_by_state(session)
         engine = await leaders.seen(session)
+        aside = {row.gpu: f"put aside: {row.cause}" for row in await quarantines.of_machine(session, yard.machine)}
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(yard.context.home)
     warnings = []
     try:
@@ -43,6 +44,7 @@ async def show(yard: YardDep) -> SystemRead:
         warnings.append("no engine runs, so jobs wait: start one with `runyard engine`")
     elif not engine.alive:
         warnings.append(f"the engine, {engine.name}, is not heard of: jobs wait until it is back or another takes over")
+    warnings += [f"GPU {gpu} is {why}" for gpu, why in sorted(aside.items())]
     return SystemRead(
         version=__version__,
         host=platform.node(),
@@ -52,7 +54,8 @@ async def show(yard: YardDep) -> SystemRead:
         memory_available_mb=memory.available / MEGABYTE,
         disk_total_bytes=disk.total,
         disk_free_bytes=disk.free,
-        gpus=yard.gpus(),
+        gpus=[gpu.model_copy(update={"unusable": aside.get(gpu.index, gpu.unusable)}) for gpu in yard.gpus()],
+        cgroup_missing=yard.cgroup_missing,
         engine=EngineRead.model_validate(asdict(engine)) if engine else None,
         jobs=counts,
         slots=yard.slots,
