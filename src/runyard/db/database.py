@@ -18,6 +18,11 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "po
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 60
 WRITER_LOCK = 0x52554E59  # "RUNY": any number that no other program takes on this database
+SILENCE_SECONDS = 5
+"""A process that is frozen in the middle of a write would keep all others waiting: PostgreSQL ends its transaction."""
+TAKE_TURN = text(
+    "SELECT set_config('idle_in_transaction_session_timeout', :silence, true), pg_advisory_xact_lock(:key)"
+)
 SQLITE_SETTINGS = (
     "journal_mode=WAL",
     f"busy_timeout={BUSY_SECONDS * 1000}",
@@ -54,7 +59,7 @@ class Database:
         """One transaction: committed at the end, rolled back when an error leaves the block. Not to be nested."""
         async with self._turn, AsyncSession(self._writing, expire_on_commit=False) as session, session.begin():
             if self.dialect == "postgresql":
-                await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+                await session.execute(TAKE_TURN, {"key": WRITER_LOCK, "silence": f"{SILENCE_SECONDS}s"})
             if self._check is not None:
                 await self._check(session)
             yield session

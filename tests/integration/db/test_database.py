@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from runyard.db import database as module
 from runyard.db.database import Database
 from runyard.db.queries import events
 from runyard.db.tables import Job
@@ -139,3 +140,29 @@ async def test_a_foreign_key_is_held_to(database: Database) -> None:
     with pytest.raises(IntegrityError):
         async with database.write() as session:
             await events.append(session, "nobody", 0.0, "message", {})
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_one_that_freezes_in_the_middle_of_a_write_does_not_stop_the_others(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 1)
+    frozen, other = Database(database_url), Database(database_url)
+    written = asyncio.Event()
+
+    async def freeze() -> None:
+        async with frozen.write() as session:
+            session.add(job("lost"))
+            await session.flush()
+            await written.wait()
+
+    task = asyncio.create_task(freeze())
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(10):
+        await add(other, job("kept"))
+    written.set()
+    with pytest.raises(DBAPIError):
+        await task
+    assert await count(other) == 1
+    await frozen.close()
+    await other.close()
