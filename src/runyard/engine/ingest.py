@@ -1,5 +1,6 @@
 """From lines to rows: what trainers report, in their order, rows and offset in one commit."""
 
+import asyncio
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from runyard.executors.base import Handle
 from runyard.protocol.events import ArtifactEvent, CheckpointEvent, CheckpointRemovedEvent, Snapshot
 
 POLL_SECONDS = 0.02
-MANY_BYTES = 1 << 16  # who gets less than so much at once has come to the end
+PATIENCE_SECONDS = 0.5
+MANY_BYTES = 1 << 15  # who gets less than so much at once has come to the end
 
 
 @dataclass
@@ -66,17 +68,25 @@ class Ingest:
                 source.backoff.failed(f"reading the events of job {source.job_id}")
         return busy
 
-    async def read_to_now(self, source: Source) -> None:
-        """Read what is there at this moment, however fast it grows."""
-        before = -1
-        while source.offset - before >= MANY_BYTES or before < 0:
+    async def read_to_now(self, source: Source) -> bool:
+        """Read what is there at this moment, however fast it grows; False if others would have to wait for it."""
+        now = asyncio.get_running_loop().time
+        give_up = now() + PATIENCE_SECONDS
+        while now() < give_up:
             before = source.offset
             await self._take(source)
+            if source.offset - before < MANY_BYTES:
+                return True
+        return False
 
-    async def drain(self, source: Source) -> None:
-        """Read all that is there; to be called when nobody writes any more."""
+    async def drain(self, source: Source) -> bool:
+        """Read all that is there, when nobody writes any more; False if there is so much that others would wait."""
+        now = asyncio.get_running_loop().time
+        give_up = now() + PATIENCE_SECONDS
         while await self._take(source):
-            pass
+            if now() >= give_up:
+                return False
+        return True
 
     async def _take(self, source: Source) -> bool:
         """False if there was nothing new."""

@@ -32,7 +32,8 @@ class Watchdog:
             return None
         if not await self._judge(watch, attempt, source):
             return None
-        await self._ingest.read_to_now(source)  # we may be late, rather than the trainer
+        if not await self._ingest.read_to_now(source):
+            return None  # we are late, rather than the trainer
         return await self._judge(watch, attempt, source)
 
     def has_moved(self, attempt: Attempt, source: Source) -> bool:

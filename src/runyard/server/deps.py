@@ -29,7 +29,7 @@ class Yard:
     clock: Callable[[], float]
     gpus: Callable[[], list[GpuRead]]
     slots: int
-    machine: str
+    machine: str = "local"
     """The name of the machine that jobs run on."""
     cgroup_missing: str | None = None
 
