@@ -30,7 +30,8 @@ class Endings:
         if look.exit is None:
             self._context.require_lead()
             await self._context.executor.stop(source.handle, "kill")
-        await self._ingest.drain(source)
+        if not await self._ingest.drain(source):
+            return  # the loop of the ingest goes on reading; we look again soon
         async with self._context.database.read() as session:
             said = await events.last_word(session, job.id, attempt.number)
         ending = Ending(

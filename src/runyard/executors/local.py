@@ -20,7 +20,7 @@ from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomicall
 WRAPPER = [sys.executable, "-S", "-E", "-P", wrapper.__file__]
 LOCK_FD = 3
 LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record, or a kill, and the end
-EVENTS_AT_ONCE = 1 << 18  # bytes: about a thousand lines
+EVENTS_AT_ONCE = 1 << 16  # bytes: some hundred lines, which keep the server busy for less than a tenth of a second
 
 
 class LocalExecutor:

@@ -29,9 +29,13 @@ class Reader:
         """Bytes read or skipped; a place to read on from when there is one stream."""
         return sum(self._positions.values())
 
+    @property
+    def size(self) -> int:
+        """Bytes that are there now."""
+        return sum(_size(file) for stream in self._streams for file in self._files(stream))
+
     def at_end(self) -> bool:
-        files = (file for stream in self._streams for file in self._files(stream))
-        return all(self._positions.get(file, 0) >= _size(file) for file in files)
+        return self.offset >= self.size
 
     def skip_to(self, offset: int) -> None:
         for stream in self._streams:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runyard.db.database import Database
+from runyard.domain.placement import Machine
 from runyard.executors.local import LocalExecutor
 from runyard.testing.yard import Yard
 
@@ -19,7 +20,8 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     await database.migrate()
     (tmp_path / "runs").mkdir()
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    yard = Yard(database, tmp_path / "runs", executor=LocalExecutor(environ), grace_seconds=0.5)
+    machine = Machine(slots=2)
+    yard = Yard(database, tmp_path / "runs", executor=LocalExecutor(environ), machine=machine, grace_seconds=0.5)
     yard.start()
     yield yard
     await yard.clean()

@@ -62,9 +62,10 @@ async def read(
 
 
 def _read(reader: Reader, ended: bool, *, whole: bool) -> list[str]:
-    """The next piece, or everything up to the end."""
+    """The next piece, or everything up to the end as it is now: a talkative job may write faster than we read."""
+    end = reader.size
     lines = reader.read(ended=ended)
-    while whole and (more := reader.read(ended=ended)):
+    while whole and reader.offset < end and (more := reader.read(ended=ended)):
         lines += more
     return lines
 
