@@ -49,7 +49,9 @@ class Verdict:
 def judge(ending: Ending) -> Verdict:
     """The trainer's own last word wins; without one, its exit tells. What we stopped for a reason fails with it."""
     verdict = _as_said(ending.said) if ending.said is not None else _as_seen(ending)
-    if ending.stop_reason is not None and verdict.cause != Cause.COMPLETED:
+    # A script that is told to leave may end with code 0; only one that says so had come to its end.
+    is_done = verdict.cause == Cause.COMPLETED and (ending.said is not None or not ending.stop_asked)
+    if ending.stop_reason is not None and not is_done:
         return Verdict(Cause.FAILED, ending.stop_reason, WE_STOPPED[ending.stop_reason])
     return verdict
 

@@ -83,6 +83,8 @@ STALLED = Verdict(Cause.FAILED, "stalled", "it made no progress for longer than 
         (Ending(code=137, signal=9, stop_asked=True, stop_reason="stalled"), STALLED),
         (Ending(said=said("stopped"), code=75, stop_asked=True, stop_reason="stalled"), STALLED),
         (Ending(said=said("completed"), code=0, stop_asked=True, stop_reason="stalled"), Verdict(Cause.COMPLETED)),
+        (Ending(code=0, stop_asked=True, stop_reason="stalled"), STALLED),
+        (Ending(code=0, stop_reason="stalled"), Verdict(Cause.COMPLETED)),
         (
             Ending(code=75, stop_asked=True, stop_reason="timeout"),
             Verdict(Cause.FAILED, "timeout", "it ran for longer than limits.max_runtime allows"),
