@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from runyard.domain import retries
+from runyard.domain import gpus, retries, stalls
 from runyard.domain.lifecycle import MOVES
 from runyard.domain.reasons import Reason
 
@@ -29,3 +29,12 @@ def test_every_reason_of_a_failure_is_explained_with_what_follows() -> None:
 def test_decisions_are_numbered_without_gaps() -> None:
     numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_time_that_each_phase_has_is_the_one_in_the_code() -> None:
+    text = (ROOT / "docs" / "supervision.md").read_text()
+    minutes = {name: float(value) for name, value in re.findall(r"^\| ([\w ]+) \| (\d+) \|$", text, flags=re.MULTILINE)}
+    budgets = stalls.PHASE_SECONDS | {"training": stalls.TRAINING_SECONDS, "before the first": stalls.STARTING_SECONDS}
+    assert {name: 60 * value for name, value in minutes.items()} == budgets
+    assert f"{gpus.MARGIN_MB:.0f} MB" in text
+    assert f"{gpus.OTHERS_MB:.0f} MB" in text
