@@ -87,8 +87,8 @@ def upgrade_to_the_first(connection: Connection) -> None:
 
 
 OLD_JOB = """INSERT INTO jobs (id, kind, name, spec, resolved_spec, priority, state, events_offset, attempts,
-    created_at, queued_at, updated_at) VALUES (:id, 'sft', :id, '{}', '{"code": "say(''finished'', outcome=''completed'')"}',
-    'normal', :state, 0, 1, 1, 1, 1)"""
+    created_at, queued_at, updated_at) VALUES (:id, 'sft', :id, '{}',
+    '{"code": "say(''finished'', outcome=''completed'')"}', 'normal', :state, 0, 1, 1, 1, 1)"""
 OLD_ATTEMPT = """INSERT INTO attempts (id, job_id, number, executor, gpus, lease_owner, lease_token, lease_expires_at,
     created_at, ended_at) VALUES (:job, :job, 1, 'local', '[]', 'host:/home', 'old', 99, 1, :ended)"""
 
