@@ -25,6 +25,7 @@ from runyard.db.database import Database
 from runyard.domain.errors import RunyardError
 from runyard.domain.gpus import Usage, used_by_others
 from runyard.domain.placement import Gpu, Machine, Quotas
+from runyard.domain.retention import Policy
 from runyard.engine import context as engine_context
 from runyard.engine import inventory
 from runyard.engine.leadership import Leadership
@@ -323,6 +324,13 @@ def _context(settings: Settings) -> Context:
         max_waiting=settings.max_waiting,
         upload_limit=settings.upload_limit,
         min_free=settings.min_free,
+        retention=Policy(
+            settings.keep_completed_days,
+            settings.keep_failed_days,
+            settings.keep_logs_days,
+            settings.keep_checkpoints_days,
+            settings.cache_limit,
+        ),
     )
 
 

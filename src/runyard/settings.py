@@ -75,7 +75,17 @@ class Settings(BaseModel):
     upload_limit: ByteSize = ByteSize(4 << 30)
     """The largest data set that may be uploaded."""
     min_free: ByteSize = ByteSize(1 << 30)
-    """Bytes on the data folder's disk that stay free: nothing is accepted below."""
+    """Bytes on the data folder's disk that stay free: no job is accepted or started below."""
+    keep_completed_days: float = Field(default=90, ge=0)
+    """Days after its end that a completed job is removed; 0 keeps it for ever."""
+    keep_failed_days: float = Field(default=30, ge=0)
+    """The same for failed and cancelled jobs."""
+    keep_logs_days: float = Field(default=7, ge=0)
+    """The same for what an ended job's trainer wrote to its output and errors."""
+    keep_checkpoints_days: float = Field(default=1, ge=0)
+    """After so many days only the best and the last checkpoint of an ended job stay; 0 keeps them all."""
+    cache_limit: ByteSize = ByteSize(20 * 10**9)
+    """Size of the cache of prepared data and unpacked models; 0 for no limit."""
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """Time to leave, for a trainer that was told to stop."""
     retry_seconds: float = Field(default=10.0, ge=0, le=3600)

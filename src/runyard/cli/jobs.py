@@ -123,6 +123,22 @@ def retry(
 
 
 @app.command()
+def keep(
+    ctx: typer.Context,
+    job: options.Job,
+    release: Annotated[bool, typer.Option("--release", help="Let it go its way again.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Never remove anything of a job, nor of those that it needs."""
+    with options.client(ctx) as client:
+        found = client.keep(client.find_job(job).id, keep=not release)
+    if json:
+        output.as_json(found)
+    else:
+        print(f"{found.id} ({found.name}): {'is kept' if found.kept else 'goes its way'}")
+
+
+@app.command()
 def download(
     ctx: typer.Context,
     job: options.Job,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from runyard.cli import datasets, exits, files, jobs, options, records, schedules, submit, train, yard
+from runyard.cli import datasets, exits, files, jobs, options, records, retention, schedules, submit, train, yard
 from runyard.cli.serve import engine, serve
 
 
@@ -63,6 +63,7 @@ app.command()(files.validate)
 app.command()(files.preview)
 app.command()(files.schema)
 app.command()(yard.system)
+app.command()(retention.retention)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from runyard.engine import strays
 from runyard.engine.context import Context
 from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest
+from runyard.engine.janitor import Janitor
 from runyard.engine.loop import Loop
 from runyard.engine.scheduler import Scheduler
 from runyard.engine.schedules import Calendar
@@ -23,18 +24,27 @@ class Engine:
         self.supervisor = Supervisor(context, self.ingest, self.guard, self._leave_room)
         self.scheduler = Scheduler(context, self._attend)
         self.calendar = Calendar(context, self._fill)
+        self.janitor = Janitor(context)
         self._guarding = Loop("gpus", self.guard.tick, self.guard.pause)
         self._listening = Loop("ingest", self.ingest.tick, self.ingest.pause)
         self._attending = Loop("supervisor", self.supervisor.tick, self.supervisor.pause)
         self._filling = Loop("scheduler", self.scheduler.tick, self.scheduler.pause)
         self._submitting = Loop("schedules", self.calendar.tick, self.calendar.pause)
+        self._cleaning = Loop("retention", self.janitor.tick, self.janitor.pause)
 
     async def run(self) -> None:
         """Until cancelled; no error of a tick ends it."""
         await self.guard.begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(strays.sweep(self._context))
-            for loop in (self._guarding, self._filling, self._attending, self._listening, self._submitting):
+            for loop in (
+                self._guarding,
+                self._filling,
+                self._attending,
+                self._listening,
+                self._submitting,
+                self._cleaning,
+            ):
                 group.create_task(loop.run())
 
     def wake(self) -> None:
@@ -42,6 +52,7 @@ class Engine:
         self._fill()
         self._attend()
         self._submitting.wake()
+        self._cleaning.wake()
 
     def _fill(self) -> None:
         self._filling.wake()

@@ -37,6 +37,8 @@ class JobRead(Read):
     attempts: int
     schedule_id: str | None
     """The schedule that submitted it."""
+    kept: bool
+    """Nothing of it is removed by itself."""
     parent_id: str | None
     """The job from whose checkpoint it started, or that failed before it was changed to this one."""
     estimated_seconds: float | None

@@ -79,6 +79,10 @@ class AsyncClient:
     pause_schedule = _awaited(calls.pause_schedule)
     resume_schedule = _awaited(calls.resume_schedule)
     delete_schedule = _awaited(calls.delete_schedule)
+    keep = _awaited(calls.keep)
+    retention = _awaited(calls.retention)
+    apply_retention = _awaited(calls.apply_retention)
+    last_cleanup = _awaited(calls.last_cleanup)
 
     async def watch(
         self, job_id: str | None = None, *, after: int = 0, patience: float | None = PATIENCE

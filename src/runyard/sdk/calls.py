@@ -23,6 +23,7 @@ from runyard.schemas.datasets import DataSetRead
 from runyard.schemas.jobs import CheckpointRead, EventRead, JobDetail, JobRead, LogLines, MetricRead
 from runyard.schemas.page import Page
 from runyard.schemas.problems import ProblemDetails
+from runyard.schemas.retention import CleanupRead, RetentionRead
 from runyard.schemas.schedules import ScheduleRead
 from runyard.schemas.system import Health, SystemRead
 from runyard.sdk.errors import ApiError
@@ -250,6 +251,25 @@ def resume_schedule(name: str) -> Call[ScheduleRead]:
 def delete_schedule(name: str) -> Call[None]:
     """The jobs that it has made stay."""
     return Call("DELETE", _schedule(name), _nothing)
+
+
+def keep(job_id: str, *, keep: bool = True) -> Call[JobDetail]:
+    """Never remove anything of a job, nor of those that it needs; False lets it go its way again."""
+    return Call("POST", f"{_job(job_id)}/keep", _parser(JobDetail), body={"keep": keep})
+
+
+def retention() -> Call[RetentionRead]:
+    """What would be removed now, why, and how many bytes."""
+    return _get(f"{API}/retention", RetentionRead)
+
+
+def apply_retention() -> Call[CleanupRead]:
+    """Have it removed now; `last_cleanup` tells when that is done."""
+    return Call("POST", f"{API}/retention", _parser(CleanupRead))
+
+
+def last_cleanup() -> Call[CleanupRead]:
+    return _get(f"{API}/retention/last", CleanupRead)
 
 
 def _get(path: str, model: type[Answer], params: Mapping[str, Any] | None = None) -> Call[Answer]:

@@ -80,6 +80,10 @@ class Client:
     pause_schedule = _blocking(calls.pause_schedule)
     resume_schedule = _blocking(calls.resume_schedule)
     delete_schedule = _blocking(calls.delete_schedule)
+    keep = _blocking(calls.keep)
+    retention = _blocking(calls.retention)
+    apply_retention = _blocking(calls.apply_retention)
+    last_cleanup = _blocking(calls.last_cleanup)
 
     def watch(
         self, job_id: str | None = None, *, after: int = 0, patience: float | None = PATIENCE

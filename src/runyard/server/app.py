@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from runyard import __version__
 from runyard.server import errors
-from runyard.server.api import artifacts, datasets, events, failing, jobs, logs, schedules, system
+from runyard.server.api import artifacts, datasets, events, failing, jobs, logs, retention, schedules, system
 from runyard.server.deps import Yard
 from runyard.server.guard import BodyLimit, LoopbackOnly
 
@@ -17,6 +17,7 @@ TAGS = [
     {"name": "results", "description": "Checkpoints, files, downloads."},
     {"name": "data sets", "description": "Uploads, checked row by row."},
     {"name": "schedules", "description": "Jobs that are submitted at a time, or by a cron line."},
+    {"name": "retention", "description": "What is removed by itself."},
     {"name": "system", "description": "The server and its machine."},
 ]
 FIRST_ERROR_STATUS = 400
@@ -51,7 +52,7 @@ def build(yard: Yard) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(LoopbackOnly)
     api = APIRouter(prefix="/api/v1")
-    for module in (jobs, logs, events, artifacts, datasets, schedules, system):
+    for module in (jobs, logs, events, artifacts, datasets, schedules, retention, system):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(system.health)

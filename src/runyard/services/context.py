@@ -1,10 +1,11 @@
 """Where things lie, and how much of everything there may be."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runyard.domain.errors import NoRoomError
+from runyard.domain.retention import Policy
 from runyard.protocol.rundir import RunDir
 
 
@@ -17,6 +18,7 @@ class Context:
     max_waiting: int = 10
     upload_limit: int = 4 << 30
     min_free: int = 1 << 30
+    retention: Policy = field(default_factory=Policy)
 
     @property
     def runs(self) -> Path:
@@ -29,6 +31,10 @@ class Context:
     @property
     def models(self) -> Path:
         return self.home / "models"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
 
     def rundir(self, job_id: str) -> RunDir:
         return RunDir(self.runs / job_id)

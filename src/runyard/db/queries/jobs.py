@@ -16,7 +16,8 @@ RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
 
 
 async def get(session: Session, job_id: str) -> Job | None:
-    return await session.get(Job, job_id)
+    job = await session.get(Job, job_id)
+    return None if job is None or job.removed_at is not None else job
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Filter:
 async def page(session: Session, wanted: Filter, before: tuple[float, str] | None, limit: int) -> Sequence[Job]:
     """Newest first, from before a (created_at, id); without the specs, which may be long."""
     query = select(Job).options(defer(Job.spec, raiseload=True), defer(Job.resolved_spec, raiseload=True))
+    query = query.where(Job.removed_at.is_(None))
     if wanted.states:
         query = query.where(Job.state.in_(wanted.states))
     if wanted.kind is not None:
@@ -44,7 +46,7 @@ async def page(session: Session, wanted: Filter, before: tuple[float, str] | Non
 
 
 async def count_by_state(session: Session) -> dict[str, int]:
-    rows = await session.execute(select(Job.state, func.count()).group_by(Job.state))
+    rows = await session.execute(select(Job.state, func.count()).where(Job.removed_at.is_(None)).group_by(Job.state))
     return {state: count for state, count in rows}
 
 

@@ -11,9 +11,10 @@ from runyard.domain.lifecycle import Cause, State
 from runyard.protocol.specs import SPEC_CLASSES, JobSpec
 from runyard.schemas.jobs import AdviceRead, ChangeRead, JobDetail, JobRead, Retry
 from runyard.schemas.page import Page
+from runyard.schemas.retention import KeepAsk
 from runyard.server.api import failing
 from runyard.server.deps import ACTOR, Cursor, Limit, Yard, YardDep, new_id
-from runyard.services import datasets, fixes, inputs, jobs, queue, sources
+from runyard.services import datasets, fixes, inputs, jobs, queue, retention, sources
 from runyard.services.jobs import Submission
 from runyard.services.queue import Standing
 
@@ -158,6 +159,14 @@ async def _require_unchanged(yard: Yard, job_id: str) -> None:
         job = await jobs.get(session, job_id)
     if job.state in RESTING:
         await inputs.require_unchanged(job)
+
+
+@router.post("/{job_id}/keep", operation_id="keep_job", responses=failing(404))
+async def keep(yard: YardDep, job_id: str, ask: KeepAsk) -> JobDetail:
+    """Never remove anything of a job, nor of those that it needs; or let it go its way again."""
+    async with yard.database.write() as session:
+        await retention.keep(session, job_id, ask.keep)
+    return await _detail(yard, job_id)
 
 
 async def _ask(yard: Yard, job_id: str, cause: Cause) -> JobDetail:

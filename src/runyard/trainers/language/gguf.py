@@ -67,7 +67,10 @@ def _write_description(file: Path, folder: Path) -> None:
 def _folder(file: Path, cache: Path) -> Path:
     status = file.stat()
     identity = f"{file.resolve()}:{status.st_size}:{status.st_mtime_ns}"
-    return cache / "gguf" / f"{file.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    folder = cache / "gguf" / f"{file.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # what is used last is removed last
+    return folder
 
 
 @contextlib.contextmanager

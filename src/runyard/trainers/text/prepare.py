@@ -1,8 +1,10 @@
 """From a data file to token numbers on disk: checked, encoded, counted, and kept for the next run."""
 
+import contextlib
 import errno
 import hashlib
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,8 @@ def prepare(spec: Spec, tokenizer: Any, emitter_progress: Progress, cache: Path)
     be used.
     """
     folder = cache / "prepared" / _fingerprint(spec, tokenizer)
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # what is used last is removed last
     found = prepared.load(folder)
     if found is None:
         _Making(spec, tokenizer, emitter_progress).write(folder)

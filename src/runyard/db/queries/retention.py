@@ -1,0 +1,118 @@
+"""What the removal of old things has to know, and to write down."""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from sqlalchemy import Select, delete, func, or_, select, tuple_
+
+from runyard.db.database import Session
+from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric
+from runyard.domain.lifecycle import FINAL
+from runyard.domain.retention import Ended
+
+IS_FINAL = Job.state.in_([state.value for state in FINAL])
+PIECE = 5000
+WORD = re.compile(r"[\w-]+")
+
+
+async def ended(session: Session, before: float) -> list[Ended]:
+    """Jobs that ended before a time, and what is left of them."""
+    columns = (Job.id, Job.name, Job.state, Job.finished_at, Job.kept, Job.logs_removed_at)
+    query = select(*columns).where(IS_FINAL, Job.finished_at < before, Job.removed_at.is_(None))
+    rows = (await session.execute(query.order_by(Job.finished_at, Job.id))).all()
+    left: dict[str, list[tuple[int, bool]]] = {}
+    steps = select(Checkpoint.job_id, Checkpoint.step, Checkpoint.best).join(Job, Job.id == Checkpoint.job_id)
+    steps = steps.where(IS_FINAL, Job.finished_at < before, Job.removed_at.is_(None), Checkpoint.removed_at.is_(None))
+    for job_id, step, best in await session.execute(steps):
+        left.setdefault(job_id, []).append((step, best))
+    return [
+        Ended(
+            *(id_, name, state, at or 0.0, kept),
+            has_logs=logs is None or logs < (at or 0.0),
+            checkpoints=tuple(step for step, _ in left.get(id_, ())),
+            best=next((step for step, best in left.get(id_, ()) if best), None),
+        )
+        for id_, name, state, at, kept, logs in rows
+    ]
+
+
+async def holders(session: Session) -> list[tuple[str, set[str]]]:
+    """Reasons and words of all jobs that have not ended or are to be kept: what they name must stay."""
+    return await _words(session, select(Job).where(or_(~IS_FINAL, Job.kept), Job.removed_at.is_(None)))
+
+
+async def named_by(session: Session, job_ids: Collection[str]) -> list[tuple[str, set[str]]]:
+    """The same of certain jobs."""
+    return await _words(session, select(Job).where(Job.id.in_(job_ids)))
+
+
+def words(*values: object) -> set[str]:
+    """Everything in a spec that may be the id of a job, be it a part of a path."""
+    return set(WORD.findall(json.dumps(values)))
+
+
+async def oldest_attempt(session: Session) -> float | None:
+    """When the oldest of the attempts under way was made."""
+    found: float | None = await session.scalar(select(func.min(Attempt.created_at)).where(Attempt.ended_at.is_(None)))
+    return found
+
+
+async def removed_jobs(session: Session) -> Sequence[Job]:
+    """Of which only rows, and perhaps files, are left."""
+    return (await session.scalars(select(Job).where(Job.removed_at.is_not(None)))).all()
+
+
+async def without_logs(session: Session, since: float) -> Sequence[Job]:
+    """Ended jobs whose logs were to go at or after a time."""
+    query = select(Job).where(IS_FINAL, Job.logs_removed_at >= since, Job.logs_removed_at >= Job.finished_at)
+    return (await session.scalars(query)).all()
+
+
+async def thinned(session: Session, since: float) -> Sequence[Checkpoint]:
+    """Checkpoints of ended jobs that were to go at or after a time."""
+    query = select(Checkpoint).join(Job, Job.id == Checkpoint.job_id)
+    query = query.where(IS_FINAL, Checkpoint.removed_at >= since, Checkpoint.removed_at >= Job.finished_at)
+    return (await session.scalars(query)).all()
+
+
+async def forget_piece(session: Session, job_id: str) -> bool:
+    """Delete some of a removed job's rows, the job's own last; False when nothing is left.
+
+    Millions of rows in one transaction would keep every other writer waiting.
+    """
+    keys = select(Metric.job_id, Metric.split, Metric.step).where(Metric.job_id == job_id).limit(PIECE)
+    points = delete(Metric).where(tuple_(Metric.job_id, Metric.split, Metric.step).in_(keys))
+    entries = select(FeedEvent.id).where(FeedEvent.job_id == job_id).limit(PIECE)
+    for statement in (points, delete(FeedEvent).where(FeedEvent.id.in_(entries))):
+        if (await session.execute(statement.returning(1))).first() is not None:
+            return True
+    await session.execute(delete(Job).where(Job.id == job_id))
+    return False
+
+
+async def cleanup(session: Session) -> Cleanup:
+    """The row about it, made if there is none."""
+    return await session.get(Cleanup, "all") or await _new(session)
+
+
+async def last_cleanup(session: Session) -> Cleanup | None:
+    return await session.get(Cleanup, "all")
+
+
+async def _new(session: Session) -> Cleanup:
+    row = Cleanup(name="all", removed=0, freed_bytes=0)
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def _words(session: Session, query: Select[Job]) -> list[tuple[str, set[str]]]:
+    rows: Iterable[Job] = await session.scalars(query)
+    return [
+        (
+            f"the {'kept' if job.kept else job.state} job {job.id} needs it",
+            words(job.parent_id, job.spec, job.resolved_spec) - {job.id},
+        )
+        for job in rows
+    ]

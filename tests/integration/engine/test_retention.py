@@ -1,0 +1,301 @@
+"""Removing what is old: from rows and disk together, finished after any crash, and never what is needed."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from runyard.db.database import Database
+from runyard.db.queries import attempts, metrics
+from runyard.db.queries import events as feed
+from runyard.db.queries import jobs as job_queries
+from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric, Schedule
+from runyard.domain.lifecycle import Cause
+from runyard.domain.retention import DAY, Policy
+from runyard.engine import janitor
+from runyard.engine.janitor import Janitor
+from runyard.protocol.rundir import RunDir
+from runyard.services import retention
+from runyard.services.context import Context as Limits
+from runyard.testing.yard import Yard
+
+NOW = 1_800_000_000.0
+
+
+class Place:
+    """A janitor whose clock stands where the test says."""
+
+    def __init__(self, database: Database, home: Path) -> None:
+        self.now = NOW
+        self.limits = Limits(home=home, min_free=0, retention=Policy(cache_bytes=1000))
+        self.yard = Yard(database, home / "runs", clock=lambda: self.now, limits=self.limits)
+        self.database = database
+        self.janitor = Janitor(self.yard.context)
+
+    async def job(self, id_: str, days: float, state: str = "completed", **values: Any) -> RunDir:
+        """A job that ended so many days ago, with a run folder of one attempt and three checkpoints."""
+        at = NOW - days * DAY
+        row: dict[str, Any] = {"kind": "sft", "name": id_, "spec": {}, "resolved_spec": {}, "priority": "normal"}
+        row |= {"attempts": 1, "created_at": at, "queued_at": at, "updated_at": at}
+        async with self.database.write() as session:
+            session.add(Job(id=id_, state=state, finished_at=at, **row | values))
+            await session.flush()
+            for step, best in ((10, False), (20, True), (30, False), (40, False)):
+                path = f"checkpoints/step-{step:06d}"
+                session.add(Checkpoint(job_id=id_, step=step, attempt=1, path=path, size_bytes=1, metrics={},
+                                       best=best, files={}, created_at=at))  # fmt: skip
+            session.add(Metric(job_id=id_, split="train", step=1, attempt=1, at=at, values={"loss": 1.0}))
+            await feed.append(session, id_, at, "metric", {})
+        rundir = self.limits.rundir(id_)
+        for step in (10, 20, 30, 40):
+            rundir.checkpoint(step).mkdir(parents=True)
+            (rundir.checkpoint(step) / "weights").write_bytes(bytes(1000))
+        rundir.attempt(1).mkdir(parents=True)
+        for name in ("stdout.log", "stderr.log", "exit.json"):
+            (rundir.attempt(1) / name).write_text("hello\n")
+        return rundir
+
+    async def look(self) -> retention.Found:
+        async with self.database.read() as session:
+            return await retention.find(session, self.limits, self.now)
+
+    async def clean(self) -> Cleanup:
+        """A pass that was asked for."""
+        async with self.database.write() as session:
+            await retention.ask(session, self.now)
+        await self.janitor.tick()
+        async with self.database.read() as session:
+            row = await session.get_one(Cleanup, "all")
+            assert row.asked_at is None
+            return row
+
+    async def count(self, table: Any) -> int:
+        async with self.database.read() as session:
+            return int(await session.scalar(select(func.count()).select_from(table)) or 0)
+
+
+@pytest.fixture
+async def place(database: Database, tmp_path: Path) -> AsyncIterator[Place]:
+    place = Place(database, tmp_path / "home")
+    yield place
+    await place.yard.clean()
+
+
+async def test_an_old_job_goes_with_its_files_the_feed_tells_and_its_rows_follow(place: Place) -> None:
+    old, new = await place.job("oldone", 91), await place.job("newone", 0.5)
+    done = await place.clean()
+    assert not old.root.exists()
+    assert (done.removed, done.failed) == (1, None)
+    assert done.freed_bytes == 4018
+    assert new.checkpoint_steps() == [10, 20, 30, 40]
+    async with place.database.read() as session:
+        assert await job_queries.get(session, "oldone") is None
+        assert await job_queries.count_by_state(session) == {"completed": 1}
+        assert [job.id for job in await job_queries.page(session, job_queries.Filter(), None, 10)] == ["newone"]
+        told = [event for event in await feed.after(session, 0, "oldone") if event.type == "job_removed"]
+    assert [event.data["why"] for event in told] == ["completed more than 90 days ago"]
+    place.now += janitor.FORGET_SECONDS
+    await place.clean()
+    assert [await place.count(table) for table in (Job, Metric, FeedEvent, Checkpoint)] == [1, 1, 1, 4]
+
+
+async def test_millions_of_rows_go_in_pieces(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runyard.db.queries import retention as queries
+
+    monkeypatch.setattr(queries, "PIECE", 3)
+    await place.job("oldone", 91)
+    async with place.database.write() as session:
+        for step in range(2, 12):
+            session.add(Metric(job_id="oldone", split="train", step=step, attempt=1, at=0.0, values={}))
+    await place.clean()
+    place.now += janitor.FORGET_SECONDS
+    await place.clean()
+    async with place.database.read() as session:
+        assert await metrics.of_job(session, "oldone") == []
+    assert await place.count(Job) == 0
+
+
+async def test_logs_and_checkpoints_go_and_the_job_stays(place: Place) -> None:
+    rundir = await place.job("orders", 8)
+    done = await place.clean()
+    assert rundir.checkpoint_steps() == [20, 40]
+    assert sorted(path.name for path in rundir.attempt(1).iterdir()) == ["exit.json"]
+    assert done.removed == 3
+    assert (await place.look()).items == []
+    async with place.database.read() as session:
+        rows = (await session.scalars(select(Checkpoint).order_by(Checkpoint.step))).all()
+        assert [row.step for row in rows if row.removed_at is None] == [20, 40]
+        types = [event.type for event in await feed.after(session, 0, "orders")]
+    assert sorted(types) == ["checkpoint_removed", "checkpoint_removed", "logs_removed", "metric"]
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        {"state": "queued", "parent_id": "basejob"},
+        {"state": "paused", "resolved_spec": {"model": {"name": "/home/runs/basejob/merged"}}},
+        {"state": "running", "resolved_spec": {"continue_from": "/home/runs/basejob/checkpoints/step-000020"}},
+        {"state": "completed", "kept": True, "parent_id": "basejob"},
+        {"state": "failed", "kept": True, "resolved_spec": {"args": ["--base=runs/basejob/final"]}},
+    ],
+)
+async def test_what_others_need_stays_and_so_does_what_that_needs(place: Place, holder: dict[str, Any]) -> None:
+    await place.job("rootjob", 400)
+    await place.job("basejob", 400, parent_id="rootjob")
+    await place.job("unneeded", 400)
+    await place.job("holder", 400, **holder)
+    found = await place.look()
+    assert [item.job_id for item in found.items] == ["unneeded"]
+    reasons = {item.job_id: item.why for item in found.spared}
+    assert "job holder needs it" in reasons["basejob"]
+    assert reasons["rootjob"] == "the completed job basejob needs it"
+    await place.clean()
+    for id_ in ("rootjob", "basejob"):
+        assert place.limits.rundir(id_).checkpoint_steps() == [10, 20, 30, 40]
+    assert not place.limits.rundir("unneeded").root.exists()
+
+
+async def test_what_a_schedule_names_stays_until_the_schedule_is_over(place: Place) -> None:
+    await place.job("basejob", 400)
+    async with place.database.write() as session:
+        spec = {"model": {"name": "/x/runs/basejob/merged"}}
+        session.add(Schedule(id="s", name="nightly", spec=spec, cron="0 2 * * *", timezone="UTC", paused=True,
+                             created_at=0.0))  # fmt: skip
+    assert [item.why for item in (await place.look()).spared] == ["the schedule nightly names it"]
+    async with place.database.write() as session:
+        (await session.get_one(Schedule, "s")).paused = False
+    assert [item.job_id for item in (await place.look()).items] == ["basejob"]
+
+
+async def test_a_kept_job_stays_whole_until_it_is_let_go(place: Place) -> None:
+    rundir = await place.job("orders", 400)
+    async with place.database.write() as session:
+        await retention.keep(session, "orders", True)
+    await place.clean()
+    assert rundir.checkpoint_steps() == [10, 20, 30, 40]
+    async with place.database.write() as session:
+        await retention.keep(session, "orders", False)
+    await place.clean()
+    assert not rundir.root.exists()
+
+
+class KilledError(BaseException):
+    """Ends everything at once, as a kill would."""
+
+
+@pytest.mark.parametrize("point", ["before the files", "amid the files", "after the files"])
+async def test_a_pass_that_was_cut_off_is_finished_by_the_next(
+    place: Place, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, thin = await place.job("oldone", 91), await place.job("thinned", 8)
+
+    def die(*_: object) -> None:
+        raise KilledError
+
+    def die_amid(path: Path) -> None:
+        os.unlink(next(child for child in path.rglob("*") if child.is_file()))
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        if point == "before the files":
+            patch.setattr(janitor, "remove", die)
+        elif point == "amid the files":
+            patch.setattr(janitor.shutil, "rmtree", die_amid)
+        else:
+            patch.setattr(place.janitor, "_forget", die)
+        with pytest.raises(KilledError):
+            await place.janitor.tick()
+    place.janitor = Janitor(place.yard.context)
+    await place.janitor.tick()
+    assert list(old.root.parent.glob("*oldone*")) == []
+    assert thin.checkpoint_steps() == [20, 40]
+    assert [path.name for path in thin.checkpoints.iterdir() if path.name.startswith(".")] == []
+    assert not list(thin.attempt(1).glob("*.log"))
+    async with place.database.read() as session:
+        assert [event.type for event in await feed.after(session, 0, "oldone")] == ["metric", "job_removed"]
+
+
+async def test_what_cannot_be_removed_is_said_and_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    thin = await place.job("thinned", 2)
+    await place.job("oldone", 91)
+    real = janitor.remove
+
+    def refuse(path: Path) -> int:
+        if path.name == "step-000010":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(janitor, "remove", refuse)
+        for _ in range(2):
+            done = await place.clean()
+            assert done.failed == f"{thin.checkpoint(10)}: Permission denied"
+            place.now += 60
+    assert thin.checkpoint_steps() == [10, 20, 40]
+    assert (await place.clean()).failed is None
+    assert thin.checkpoint_steps() == [20, 40]
+
+
+async def test_a_job_that_was_retried_keeps_what_it_writes(place: Place) -> None:
+    rundir = await place.job("orders", 8, "failed")
+    await place.clean()
+    async with place.database.write() as session:
+        job = await session.get_one(Job, "orders")
+        await job_queries.apply_move(session, job, Cause.RETRY_ASKED, "me", place.now)
+    (rundir.attempt(1) / "stdout.log").write_text("again\n")
+    rundir.checkpoint(10).mkdir()
+    place.now += 30 * DAY
+    await place.clean()
+    assert (rundir.attempt(1) / "stdout.log").exists()
+    assert rundir.checkpoint_steps() == [10, 20, 40]
+
+
+async def test_a_pass_comes_every_hour_by_itself_and_does_nothing_in_between(place: Place) -> None:
+    await place.janitor.tick()
+    rundir = await place.job("orders", 91)
+    place.now += janitor.EVERY_SECONDS - 1
+    await place.janitor.tick()
+    assert rundir.root.exists()
+    place.now += 1
+    await place.janitor.tick()
+    assert not rundir.root.exists()
+
+
+async def test_the_cache_is_pruned_but_not_what_a_running_job_may_use(place: Place) -> None:
+    cache = place.limits.cache
+    for name, used in (("prepared/a", 100.0), ("prepared/b", 300.0), ("gguf/c", 200.0), ("prepared/.draft-x", 50.0)):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "data").write_bytes(bytes(600))
+        os.utime(cache / name, (used, used))
+    await place.job("running", 0, "running")
+    async with place.database.write() as session:
+        session.add(Attempt(id="a", job_id="running", number=1, executor="local", gpus=[], created_at=150.0))
+    await place.clean()
+    assert sorted(str(path.relative_to(cache)) for path in cache.glob("*/*")) == ["gguf/c", "prepared/b"]
+    async with place.database.write() as session:
+        for attempt in await attempts.of_job(session, "running"):
+            attempt.ended_at = NOW
+    await place.clean()
+    assert [str(path.relative_to(cache)) for path in cache.glob("*/*")] == ["prepared/b"]
+
+
+async def test_ten_thousand_jobs_are_looked_through_in_a_moment(place: Place) -> None:
+    at = NOW - 40 * DAY
+    row: dict[str, Any] = {"kind": "sft", "spec": {}, "resolved_spec": {"model": {"name": "x"}}, "priority": "normal"}
+    row |= {
+        "attempts": 1,
+        "created_at": at,
+        "queued_at": at,
+        "updated_at": at,
+        "logs_removed_at": at,
+        "finished_at": at,
+    }
+    async with place.database.write() as session:
+        session.add_all(Job(id=f"job{n}", name="x", state="completed", **row) for n in range(10_000))
+    began = time.perf_counter()
+    assert (await place.look()).items == []
+    assert time.perf_counter() - began < 5
