@@ -1,4 +1,4 @@
-"""`python -m bench [NAME ...] [--write]`: one JSON line each; exit 1 if a promise was not kept."""
+"""`python -m bench [NAME ...] [--write]`, or one with its own options: a JSON line each; exit 1 if a promise broke."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.result import Result
 
-NAMES = ["train_speed", "default_choices", "feed_latency", "zip_stream"]
+NAMES = ["train_speed", "default_choices", "feed_latency", "zip_stream", "scheduler_tick", "simulate"]
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -21,10 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all unless given")
     parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
-    arguments = parser.parse_args()
+    arguments, rest = parser.parse_known_args()
     results = []
     for name in arguments.names or NAMES:
-        results.append(import_module(f"bench.{name}").run())
+        bench = import_module(f"bench.{name}")
+        results.append(bench.run(**bench.options(rest)) if rest else bench.run())
         print(json.dumps(asdict(results[-1])), flush=True)
     if arguments.write:
         DOCUMENT.write_text(document(results))

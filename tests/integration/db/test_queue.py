@@ -31,7 +31,7 @@ async def test_the_line_is_read_with_all_that_placement_needs(database: Database
     await add(database, "c", not_before=NOW + 5)
     async with database.read() as session:
         found = await queue.waiting(session, NOW)
-        assert found == [Waiting("a", "low", NOW, Needs(2, 3, 0.5, 4), "u", 9.0)]
+        assert found == [Waiting("a", "low", NOW, 2, 3, 0.5, 4, "u", 9.0)]
         assert await queue.next_start(session, NOW) == NOW + 5
         assert {job.job_id for job in await queue.waiting(session, NOW + 5)} == {"a", "c"}
 
@@ -42,7 +42,7 @@ async def test_places_are_those_of_the_scheduler(database: Database) -> None:
         await add(database, f"job{number:02}", priority=priority, queued_at=NOW - hours * HOUR)
     await add(database, "later", not_before=NOW + 5, priority="urgent")
     async with database.read() as session:
-        line = order.line(await queue.waiting(session, NOW), NOW)
+        line = list(order.line(await queue.waiting(session, NOW), NOW))
         ids = [job.job_id for job in line]
         assert await queue.places(session, ids, NOW) == {id_: place for place, id_ in enumerate(ids, 1)}
         assert await queue.places(session, [ids[3], "later", "no such job"], NOW) == {ids[3]: 4}

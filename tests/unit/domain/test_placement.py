@@ -12,8 +12,7 @@ TWO = Machine("m", (Gpu(0, 24_000), Gpu(1, 24_000)), slots=1, cpus=8, memory_mb=
 
 
 def job(id_: str, gpus: int | None = None, priority: str = "normal", ago: float = 0.0, **values: object) -> Waiting:
-    needs = {name: values.pop(name, None) for name in ("gpu_memory_mb", "cpus", "memory_mb")}
-    return Waiting(id_, priority, NOW - ago, Needs(gpus, **needs), **values)  # type: ignore[arg-type]
+    return Waiting(id_, priority, NOW - ago, gpus, **values)  # type: ignore[arg-type]
 
 
 def on(id_: str, *gpus: int, **values: object) -> Held:
@@ -163,9 +162,9 @@ def test_what_the_reservation_leaves_may_be_used_for_ever() -> None:
     four = Machine("m", tuple(Gpu(index, 24_000) for index in range(4)), slots=2)
     held = [on("x", 0, 1, ends=NOW + 60), on("y", 2)]
     queue = [job("large", 2, ago=9), job("unknown", 1, ago=8), job("slot", 0)]
-    found = decide([queue[0]._replace(needs=Needs(3)), *queue[1:]], held, four)
+    found = decide([queue[0]._replace(gpus=3), *queue[1:]], held, four)
     assert started(found) == {"slot": ()}, "it takes the two that come free, and the one that is"
-    found = decide([queue[0]._replace(needs=Needs(2)), *queue[1:]], [on("x", 0, 1, ends=NOW + 60), on("y", 2)], four)
+    found = decide([queue[0]._replace(gpus=2), *queue[1:]], [on("x", 0, 1, ends=NOW + 60), on("y", 2)], four)
     assert started(found) == {"unknown": (3,), "slot": ()}, "it takes the two that come free"
 
 

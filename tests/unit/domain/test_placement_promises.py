@@ -6,25 +6,21 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runyard.domain.placement import RANK, Gpu, Held, Machine, Needs, Plan, Quotas, Waiting, order, plan
+from runyard.domain.placement import RANK, Gpu, Held, Machine, Plan, Quotas, Waiting, order, plan
 
 MEMORY = 100
 NOW = 1000.0
 
-needs = st.builds(
-    Needs,
-    gpus=st.sampled_from([None, 0, 1, 1, 2, 3]),
-    gpu_memory_mb=st.sampled_from([None, None, 20, 50, 100, 120]),
-    cpus=st.sampled_from([None, None, 1.0, 3.0]),
-    memory_mb=st.sampled_from([None, None, 30, 90]),
-)
 jobs = st.lists(
     st.builds(
         Waiting,
         job_id=st.uuids().map(str),
         priority=st.sampled_from(sorted(RANK)),
         arrived=st.floats(-100_000, NOW),
-        needs=needs,
+        gpus=st.sampled_from([None, 0, 1, 1, 2, 3]),
+        gpu_memory_mb=st.sampled_from([None, None, 20, 50, 100, 120]),
+        cpus=st.sampled_from([None, None, 1.0, 3.0]),
+        memory_mb=st.sampled_from([None, None, 30, 90]),
         user=st.sampled_from("abc"),
         duration=st.sampled_from([None, 10.0, 100.0]),
     ),
@@ -210,7 +206,7 @@ def test_a_large_job_starts_though_small_ones_keep_coming(
     yard = [Machine(f"m{n}", tuple(Gpu(i, MEMORY) for i in range(gpus))) for n in range(machines)]
     lasts = data.draw(st.lists(st.integers(1, 9), min_size=8, max_size=8))
     share = data.draw(st.sampled_from([None, 30, 60]))
-    assert _starts_within(yard, Needs(gpus), "normal", lasts, share, knows=knows) < 200
+    assert _starts_within(yard, gpus, "normal", lasts, share, knows=knows) < 200
 
 
 @settings(max_examples=10, deadline=None)
@@ -218,16 +214,16 @@ def test_a_large_job_starts_though_small_ones_keep_coming(
 def test_a_low_job_starts_though_higher_ones_keep_coming(lasts: list[int], knows: bool) -> None:
     """A tick is ten minutes here; after a day it counts as high."""
     yard = [Machine("m", (Gpu(0, MEMORY), Gpu(1, MEMORY)))]
-    ticks = _starts_within(yard, Needs(2), "low", lasts, None, knows=knows, others="high", tick=600.0)
+    ticks = _starts_within(yard, 2, "low", lasts, None, knows=knows, others="high", tick=600.0)
     assert 144 <= ticks < 200
 
 
 def _starts_within(
-    yard: list[Machine], wanted: Needs, priority: str, lasts: list[int], share: int | None,
+    yard: list[Machine], gpus: int, priority: str, lasts: list[int], share: int | None,
     *, knows: bool, others: str = "normal", tick: float = 1.0,
 ) -> int:  # fmt: skip
     """Ticks until a job starts in a yard that is full at first, while four small ones come with every tick."""
-    large = Waiting("large", priority, 0.0, wanted)
+    large = Waiting("large", priority, 0.0, gpus)
     queue, held, ends = [], list[Held](), dict[str, float]()
     for count in range(300):
         now = count * tick
@@ -235,7 +231,7 @@ def _starts_within(
         for n in range(4):
             duration = lasts[(count + n) % len(lasts)] * tick if knows else None
             arrived = now - 1e-9 * (count == 0)
-            queue.append(Waiting(f"s{count:03}{n}", others, arrived, Needs(1, share), duration=duration))
+            queue.append(Waiting(f"s{count:03}{n}", others, arrived, 1, share, duration=duration))
         line = queue if count == 0 else [large, *queue]
         by_id = {job.job_id: job for job in line}
         for start in plan(line, held, yard, now, explain=0).starts:
@@ -263,7 +259,7 @@ def test_room_is_used_when_nobody_before_needs_it(case: Case) -> None:
 
 def test_a_yard_that_is_idle_takes_as_many_as_fit() -> None:
     yard = [Machine(f"m{n}", tuple(Gpu(i, MEMORY) for i in range(4))) for n in range(5)]
-    queue = [Waiting(f"{n:03}", "normal", float(n), Needs(1, 25)) for n in range(100)]
+    queue = [Waiting(f"{n:03}", "normal", float(n), 1, 25) for n in range(100)]
     found = plan(queue, [], yard, NOW)
     assert len(found.starts) == 80
     assert Counter(start.machine for start in found.starts) == {f"m{n}": 16 for n in range(5)}

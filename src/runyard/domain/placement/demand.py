@@ -15,14 +15,25 @@ class Needs(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """`arrived` is its place in line, `duration` the seconds that it may take at most, where that is known."""
+    """`arrived` is its place in line, `duration` the seconds that it is expected to take, where that is known.
+
+    As flat as a row of the database, because there may be many.
+    """
 
     job_id: str
     priority: str
     arrived: float
-    needs: Needs = Needs()
+    gpus: int | None = None
+    gpu_memory_mb: int | None = None
+    cpus: float | None = None
+    memory_mb: int | None = None
     user: str = "local"
     duration: float | None = None
+    resumable: bool = False
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(*self[3:7])
 
 
 class Held(NamedTuple):

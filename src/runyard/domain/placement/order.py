@@ -1,12 +1,15 @@
 """The line: classes, arrival within a class, and how those that wait long move up."""
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from runyard.domain.placement.demand import Waiting
 
 RANK = {"urgent": 0, "high": 1, "normal": 2, "low": 3}
 AGE_SECONDS = 12 * 3600.0
 """After so long in line a job counts as one of the class above, `high` at most: urgent is a person's word."""
+
+ARRIVAL = itemgetter(Waiting._fields.index("arrived"), Waiting._fields.index("job_id"))
 
 
 def rank(priority: str, arrived: float, now: float) -> int:
@@ -24,6 +27,11 @@ def ages(priority: str) -> Iterator[tuple[int, float]]:
         yield rank_, (own - rank_) * AGE_SECONDS
 
 
-def line(queue: Iterable[Waiting], now: float) -> list[Waiting]:
+def line(queue: Iterable[Waiting], now: float) -> Iterator[Waiting]:
     """First come, first served within a class."""
-    return [job for *_, job in sorted((rank(job[1], job[2], now), job[2], job[0], job) for job in queue)]
+    classes: list[list[Waiting]] = [[] for _ in RANK]
+    aged = now - AGE_SECONDS
+    for job in queue:
+        classes[RANK[job[1]] if job[2] > aged else rank(job[1], job[2], now)].append(job)
+    for jobs in classes:
+        yield from sorted(jobs, key=ARRIVAL)

@@ -37,9 +37,7 @@ def fill(
         bay.spares.clear()
     pass_ = _Pass(room, now, quotas, inf if explain is None else explain)
     for job in order.line(queue, now):
-        if pass_.is_settled(job):
-            continue
-        if not pass_.consider(job):
+        if not pass_.is_settled(job) and not pass_.consider(job):
             break
     return Plan(pass_.starts, pass_.preemptions, pass_.told())
 
@@ -59,8 +57,9 @@ class _Pass:
         self._waiting = 0
         self._failed: set[tuple[Needs, int]] = set()
         """Needs that found no place, and how many of the spares counted: room only shrinks in one pass."""
-        self._closed: set[Needs] = set()
-        """As they were asked for; there is no room for them even where nothing is kept."""
+        self._closed: set[tuple[object, ...]] = set()
+        self._closed_to_urgent: set[tuple[object, ...]] = set()
+        """Needs as they were asked for, with no room for them even where nothing is kept."""
         self._untils: list[float] = []
         self._reserved: set[bool] = set()
         """For jobs with GPUs, for jobs without."""
@@ -68,7 +67,8 @@ class _Pass:
 
     def is_settled(self, job: Waiting) -> bool:
         """One more in line, of whom nothing else has to be known. Most are, so this is quick."""
-        if job.needs not in self._closed or self._waiting < self.explain or job.priority == "urgent":
+        closed = self._closed_to_urgent if job.priority == "urgent" else self._closed
+        if job[3:7] not in closed or self._waiting < self.explain:
             return False
         self._waiting += 1
         return True
@@ -117,7 +117,8 @@ class _Pass:
     def _take(self, job: Waiting, needs: Needs, ends: float, bay: Bay, gpus: tuple[int, ...]) -> None:
         name = bay.machine.name
         known = None if job.duration is None else ends
-        self.room.hold(Held(job.job_id, name, gpus, needs, job.priority, job.user, self.now, known))
+        held = Held(job.job_id, name, gpus, needs, job.priority, job.user, self.now, known, job.resumable)
+        self.room.hold(held)
         for spare in bay.spares:
             if ends > spare.until:
                 spare.free.take(needs, gpus)
@@ -132,6 +133,8 @@ class _Pass:
             self.preemptions += [Preemption(held.job_id, job.job_id) for held in victims]
             self._spares_changed()
             return words.makes_room(len(victims)) if told else ""
+        if job.needs in self._closed:
+            self._closed_to_urgent.add(job.needs)
         if bool(needs.gpus) not in self._reserved:
             self._reserved.add(bool(needs.gpus))
             reserve(self.room, needs, self.now)

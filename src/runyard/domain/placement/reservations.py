@@ -26,14 +26,22 @@ def reserve(room: Room, needs: Needs, now: float) -> None:
 
 def _earliest(bay: Bay, needs: Needs, now: float) -> float:
     """A time before which there is no room for sure; quick to find."""
-    missing = needs.gpus - bay.whole if needs.gpus and needs.gpu_memory_mb is None else 1
-    if missing <= 0 or choose([bay.free], needs) is not None:
+    missing = _missing_count(bay, needs)
+    if missing <= 0:
         return now
     for end, job_id in bay.ends:
         missing -= max(1, len(bay.held[job_id].gpus))
         if missing <= 0:
             return max(end, now)
     return inf
+
+
+def _missing_count(bay: Bay, needs: Needs) -> float:
+    if not needs.gpus:
+        return 1 - bay.free.slots
+    if needs.gpu_memory_mb is None:
+        return needs.gpus - bay.whole
+    return needs.gpus - sum(free >= needs.gpu_memory_mb for free in bay.free.gpus.values())
 
 
 def _look(bay: Bay, needs: Needs, now: float) -> tuple[float, float, Spare]:

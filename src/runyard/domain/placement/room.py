@@ -59,17 +59,18 @@ def choose(frees: Sequence[Free], needs: Needs) -> tuple[int, ...] | None:
 
     The fullest that fit come first, so that other GPUs stay whole.
     """
-    if not all(free.has_beside_gpus(needs) for free in frees):
-        return None
+    for free in frees:
+        if not free.has_beside_gpus(needs):
+            return None
     if not needs.gpus:
         return ()
-    first = frees[0]
-    found = []
-    for index in first.gpus:
-        room = min([free.gpus[index] for free in frees])
-        if room >= first.wanted(needs, index):
-            found.append((room, index))
-    return tuple(sorted(index for _, index in sorted(found)[: needs.gpus])) if len(found) >= needs.gpus else None
+    first, memory = frees[0], needs.gpu_memory_mb
+    rooms = first.gpus
+    if len(frees) > 1:
+        rooms = {index: min([free.gpus[index] for free in frees]) for index in rooms}
+    sizes = first.sizes
+    found = [(room, i) for i, room in rooms.items() if room >= (sizes[i] if memory is None else memory)]
+    return tuple(sorted([i for _, i in sorted(found)[: needs.gpus]])) if len(found) >= needs.gpus else None
 
 
 @dataclass
