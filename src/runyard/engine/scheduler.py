@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 from runyard.db.database import Session
 from runyard.db.queries import attempts, jobs, queue
@@ -74,7 +75,7 @@ class Scheduler:
         if not line:
             return Plan([], [], [])
         if shortage := context.limits.shortage():
-            first = order.line(line, now)[:TOLD]
+            first = islice(order.line(line, now), TOLD)
             return Plan([], [], [Wait(job.job_id, place, shortage) for place, job in enumerate(first, 1)])
         machine = context.machine.without(context.unusable())
         held = await attempts.taken(session, machine.name, context.owner)
