@@ -53,6 +53,7 @@ class Signs:
 
     phase: str | None = None
     step: int = 0
+    batch: int | None = None
     finished: bool = False
     moves: int = 0
     _metric_steps: dict[str, int] = field(default_factory=dict)
@@ -64,8 +65,8 @@ class Signs:
                 if "preparing" in (self.phase, data["phase"]):
                     self.step = 0  # rows are not optimizer steps
                 self.phase = data["phase"]
-            case "progress" if (data["phase"], data["step"]) != (self.phase, self.step):
-                self.phase, self.step = data["phase"], data["step"]
+            case "progress" if (data["phase"], data["step"], data.get("batch")) != (self.phase, self.step, self.batch):
+                self.phase, self.step, self.batch = data["phase"], data["step"], data.get("batch")
             case "metric" if data["step"] > self._metric_steps.get(data["split"], -1):
                 self._metric_steps[data["split"]] = self.step = data["step"]
             case "resumed":

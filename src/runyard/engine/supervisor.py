@@ -211,7 +211,8 @@ def _source(attempt: Attempt, job: Job) -> Source:
     signs = Signs()
     snapshot = job.snapshot or {}
     if snapshot.get("attempt") == attempt.number:
-        signs = Signs(snapshot.get("phase"), snapshot.get("step") or 0, snapshot.get("outcome") is not None)
+        is_done = snapshot.get("outcome") is not None
+        signs = Signs(snapshot.get("phase"), snapshot.get("step") or 0, finished=is_done)
     return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset, signs)
 
 

@@ -62,8 +62,10 @@ class Emitter:
         *,
         epoch: float | None = None,
         eta_seconds: float | None = None,
+        batch: int | None = None,
     ) -> None:
-        self._emit("progress", phase=phase, step=step, total_steps=total_steps, epoch=epoch, eta_seconds=eta_seconds)
+        fields = {"step": step, "total_steps": total_steps, "epoch": epoch, "eta_seconds": eta_seconds, "batch": batch}
+        self._emit("progress", phase=phase, **fields)
 
     def metric(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
         """Report values at an optimizer step; those that are not finite become null."""

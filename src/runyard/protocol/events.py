@@ -40,6 +40,8 @@ class ProgressEvent(Event):
     total_steps: int | None = None
     epoch: float | None = None
     eta_seconds: float | None = None
+    batch: int | None = None
+    """Batches done where no steps are taken, such as in a long evaluation: it is at work, though no step moves."""
 
 
 class MetricEvent(Event):

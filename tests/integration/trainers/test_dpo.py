@@ -41,6 +41,19 @@ def test_pairs_are_evaluated(make_run, train, events):
     assert {"eval_loss", "eval_rewards_margins", "eval_rewards_accuracies"} <= evaluations[0].values.keys()
 
 
+def test_long_work_without_steps_shows_that_it_moves(make_run, train, events, monkeypatch):
+    """Else a reference or an evaluation that takes an hour would look like a trainer that is stuck."""
+    monkeypatch.setattr("runyard.trainers.language.trl_trainers.BATCH_SECONDS", 0.0)
+    rundir = make_run(
+        kind="dpo", data={"eval_split": 0.25}, evaluation={"every_steps": 2}, **REFERENCES["adapter_precomputed"]
+    )
+    assert train(rundir) == 0
+    told = [event for event in events(rundir, "progress") if event.batch is not None]
+    assert [event.batch for event in told] == list(range(1, len(told) + 1))
+    assert {event.phase for event in told} == {"loading", "evaluating"}
+    assert {event.step for event in told if event.phase == "evaluating"} <= {1, 2, 3}
+
+
 def test_label_smoothing_that_would_be_ignored_is_refused(make_run, train, events):
     rundir = make_run(kind="dpo", preference={"label_smoothing": 0.1})
     assert train(rundir) == 1

@@ -122,6 +122,20 @@ def test_a_request_while_merging_leaves_the_final_adapter_for_the_next_attempt(m
     assert (rundir.merged / "model.safetensors").exists()
 
 
+def test_asked_what_it_does_it_writes_its_stacks_and_goes_on(make_run, start, train, same_weights):
+    settings = {"training": {"epochs": 12}}
+    asked, left_alone = make_run("asked", **settings), make_run("left_alone", **settings)
+    stacks = asked.stacks(1)
+    stacks.parent.mkdir(parents=True)
+    process = start(asked)
+    wait_until(asked, '"type":"metric","step":2,', process)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(DEADLINE) == 0, process.communicate()
+    assert "train" in stacks.read_text()
+    assert train(left_alone) == 0
+    assert same_weights(asked.final, left_alone.final)
+
+
 def test_an_old_stop_request_does_not_count(make_run, train):
     rundir = make_run()
     rundir.stop_request.write_text("discard")

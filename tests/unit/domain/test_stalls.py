@@ -79,7 +79,9 @@ def test_a_heartbeat_is_not_life() -> None:
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("progress", {"phase": "training", "step": 13}), ("metric", {"step": 13, "split": "train"}),
+        ("progress", {"phase": "training", "step": 13}),
+        ("progress", {"phase": "training", "step": 12, "batch": 1}),
+        ("metric", {"step": 13, "split": "train"}),
         ("metric", {"step": 12, "split": "eval"}), ("phase", {"phase": "saving"}), ("resumed", {"step": 4}),
         ("checkpoint", {"step": 12}), ("artifact", {"path": "final/model"}), ("finished", {"outcome": "completed"}),
     ],

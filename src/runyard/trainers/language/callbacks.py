@@ -105,6 +105,9 @@ class ReportCallback(TrainerCallback):  # type: ignore[misc]
                 self._stop_early(step, control)
         self.pace.skip()
 
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.guide.note_batch("evaluating", state.global_step)
+
     def on_save(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         report_checkpoint(self.guide, state.global_step)
         for removed in checkpoints.rotate(

@@ -4,6 +4,7 @@ Importing this module loads torch and TRL: do it inside functions.
 """
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,12 +18,15 @@ from trl import DPOTrainer, SFTTrainer
 
 from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
+from runyard.protocol.events import Phase
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers.language import export, grouping
 from runyard.trainers.language.choices import Plan
 from runyard.trainers.language.state import RunState
 from runyard.trainers.stop import Stop
+
+BATCH_SECONDS = 5.0
 
 
 class EvaluationCutError(Exception):
@@ -49,6 +53,21 @@ class Guide:
     """Rows trained on since this process began; a packed sequence counts each of its rows."""
     trained: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     """Tokens trained on since they were last taken; kept on the device so that counting never waits for it."""
+
+    _batches: int = 0
+    _batch_told_at: float = field(default_factory=time.monotonic)
+
+    def note_batch(self, phase: Phase, step: int) -> None:
+        """A batch is done where no steps are taken. Told every few seconds, so that a long phase is not taken for a
+        standstill."""
+        self._batches += 1
+        if time.monotonic() - self._batch_told_at < BATCH_SECONDS:
+            return
+        self._batch_told_at = time.monotonic()
+        known = self.emitter.snapshot
+        self.emitter.progress(
+            phase, step, known.total_steps, epoch=known.epoch, eta_seconds=known.eta_seconds, batch=self._batches
+        )
 
     def take_trained(self) -> int:
         """Tokens trained on since the last call."""
@@ -139,6 +158,8 @@ class GuidedDpoTrainer(_Guided, DPOTrainer):  # type: ignore[misc]
     def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
         """Runs over all rows in the constructor, where no callback looks for a stop request."""
         self.guide.stop.check()
+        if self.guide.emitter.snapshot.phase == "loading":
+            self.guide.note_batch("loading", 0)
         return super().compute_ref_log_probs(model, inputs)
 
 
