@@ -79,3 +79,12 @@ def test_settings_are_for_reading() -> None:
 def test_gpus_can_be_declared(value: str, expected: list[tuple[int, int]] | None) -> None:
     found = Settings.from_environment({"RUNYARD_GPUS": value}).gpus
     assert (None if found is None else [(gpu.index, gpu.memory) for gpu in found]) == expected
+
+
+def test_days_to_keep_and_the_size_of_the_cache_can_be_set() -> None:
+    environment = {"RUNYARD_KEEP_COMPLETED_DAYS": "0", "RUNYARD_KEEP_LOGS_DAYS": "0.5", "RUNYARD_CACHE_LIMIT": "5GB"}
+    settings = Settings.from_environment(environment)
+    assert (settings.keep_completed_days, settings.keep_failed_days, settings.keep_logs_days) == (0, 30, 0.5)
+    assert settings.cache_limit == 5_000_000_000
+    with pytest.raises(SettingsError, match="RUNYARD_KEEP_LOGS_DAYS"):
+        Settings.from_environment({"RUNYARD_KEEP_LOGS_DAYS": "-1"})

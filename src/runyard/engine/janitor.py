@@ -55,7 +55,7 @@ class Janitor:
             await retention.mark(session, [item for item, _ in failed if item.what in ("logs", "checkpoint")], now)
             row = await queries.cleanup(session)
             row.asked_at = None if row.asked_at is None or row.asked_at <= now else row.asked_at
-            row.ended_at, row.removed, row.freed_bytes = now, len(due) - len(failed), freed
+            row.ended_at, row.removed, row.freed_bytes = now, len(freed), sum(freed)
             row.failed = "; ".join(why for _, why in failed)[:LONGEST_TEXT] or None
 
     async def _marked(self, since: float) -> list[Item]:
@@ -66,13 +66,14 @@ class Janitor:
             items += [Item("checkpoint", "", "", row.job_id, row.step) for row in await queries.thinned(session, since)]
         return items
 
-    def _remove_all(self, items: list[Item]) -> tuple[int, list[tuple[Item, str]]]:
-        """Bytes freed, and what could not be removed, with the reason."""
-        freed = 0
+    def _remove_all(self, items: list[Item]) -> tuple[list[int], list[tuple[Item, str]]]:
+        """The bytes of each that was there, and what could not be removed, with the reason."""
+        freed: list[int] = []
         failed: list[tuple[Item, str]] = []
         for item in items:
             try:
-                freed += sum(map(remove, retention.paths(item, self._context.limits)))
+                if size := sum(map(remove, retention.paths(item, self._context.limits))):
+                    freed.append(size)
             except OSError as error:
                 log.warning("%s %s can't be removed: %s", item.what, item.job_id or item.name, error)
                 failed.append((item, f"{error.filename}: {error.strerror}"))

@@ -31,7 +31,9 @@ class Found:
 async def find(session: Session, context: Context, now: float) -> Found:
     """What goes by now, without its sizes."""
     ended = await queries.ended(session, now)
-    items, spared = retention.plan(ended, await _needed(session, ended), context.retention, now)
+    items, spared = retention.plan(ended, {}, context.retention, now)
+    if items:  # what others need is looked up only then: it means reading through every spec
+        items, spared = retention.plan(ended, await _needed(session, ended), context.retention, now)
     return Found(items, spared, await queries.oldest_attempt(session))
 
 
