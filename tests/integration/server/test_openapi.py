@@ -35,7 +35,7 @@ async def test_every_route_is_described(api: Any) -> None:
 async def test_its_examples_are_jobs(api: Any) -> None:
     document = (await api.get("/api/v1/openapi.json")).json()
     content = document["paths"]["/api/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
-    assert len(content["examples"]) == 2
+    assert len(content["examples"]) == 3
     for example in content["examples"].values():
         job_spec.validate_python(example["value"])
     assert {"SftSpec", "DpoSpec", "ProblemDetails"} <= document["components"]["schemas"].keys()

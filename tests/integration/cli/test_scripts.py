@@ -1,0 +1,177 @@
+"""Scripts on the command line, with a server and without one."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from runyard.testing import live
+
+Cli = Callable[..., Result]
+EXAMPLE = Path(__file__).parents[3] / "examples" / "script"
+SECONDS = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the example."""
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "script"))
+
+
+@pytest.fixture
+def runyard(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    return lambda *arguments: subprocess.run(
+        command(*arguments), env=environment(tmp_path), capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "runyard.cli.main", *map(str, arguments)]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "RUNYARD_HOME": str(home), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_bytes().splitlines()]
+
+
+def steps(run: Path) -> list[int]:
+    return [event["step"] for event in events(run) if event["type"] == "metric"]
+
+
+def test_the_printed_file_is_a_job(offline: Cli, tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    (tmp_path / "job.yaml").write_text(offline("init", "script").stdout)
+    assert offline("validate", tmp_path / "job.yaml").stdout == f"{tmp_path / 'job.yaml'}: can be run\n"
+    assert offline("validate", tmp_path / "job.yaml", "--json").stdout == '{"problems":[],"warnings":[]}\n'
+
+
+def test_preview_is_not_for_scripts(offline: Cli, folder: Path) -> None:
+    result = offline("preview", folder / "job.yaml", code=2)
+    assert result.stderr == "error: preview shows training data, and a script reads its own\n"
+
+
+@pytest.mark.parametrize("fields", ["file=/no/such.py", "workdir=/no/such", "python=/no/such"])
+def test_what_is_not_there_is_named(offline: Cli, folder: Path, fields: str) -> None:
+    field = fields.partition("=")[0]
+    result = offline("validate", folder / "job.yaml", "--set", fields, code=2)
+    assert f"{field}: no such" in result.stderr
+
+
+def test_the_python_of_a_venv_stays_a_link(folder: Path) -> None:
+    from runyard.sdk import jobfile
+
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    spec: Any = jobfile.load(folder / "job.yaml", ["python=.venv/bin/python"])
+    assert spec.python == str(folder / ".venv" / "bin" / "python")
+    assert jobfile.load(folder / "job.yaml", ["python=python3"]).model_dump()["python"] == "python3"
+
+
+def test_without_a_server_it_is_stopped_by_ctrl_c_and_goes_on(tmp_path: Path, folder: Path, runyard: Any) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command("train", folder / "job.yaml", "-o", run, "--every", 1), env=environment(tmp_path),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 60/"):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    output, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 75, output + errors
+    assert errors == "\nit was asked to stop; once more stops at once\n"
+    assert output.splitlines()[-1] == f"stopped. Go on: runyard train --resume {run}"
+    resumed = runyard("train", "--resume", run)
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert resumed.stdout.splitlines()[-1] == f"completed: its files are in {run / 'final'}"
+    assert steps(run) == list(range(1, 301))
+    assert json.loads((run / "manifest.json").read_text())["files"][0]["path"] == "final/weights.json"
+    assert events(run)[-1]["outcome"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "last"),
+    [
+        ("true", 0, "completed. Its output: {run}/attempts/1"),
+        ("echo why >&2; exit 3", 3, "Try again: runyard train --resume {run}"),
+        ("exit 75", 75, "stopped. Go on: runyard train --resume {run}"),
+        ("kill -KILL $$", 137, "Try again: runyard train --resume {run}"),
+    ],
+)
+def test_its_exit_code_is_ours(tmp_path: Path, runyard: Any, line: str, code: int, last: str) -> None:
+    (tmp_path / "job.yaml").write_text(f"kind: script\ncommand: {json.dumps(line)}\n")
+    done = runyard("train", tmp_path / "job.yaml", "-o", tmp_path / "run")
+    assert done.returncode == code
+    assert done.stdout.splitlines()[-1] == last.format(run=tmp_path / "run")
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path, runyard: Any) -> None:
+    (tmp_path / "job.yaml").write_text("kind: script\ncommand: [no-such-program]\n")
+    done = runyard("train", tmp_path / "job.yaml", "-o", tmp_path / "run")
+    assert (done.returncode, done.stderr) == (2, "error: could not start no-such-program: No such file or directory\n")
+
+
+def test_nothing_is_left_running(tmp_path: Path, runyard: Any) -> None:
+    pid = tmp_path / "pid"
+    (tmp_path / "job.yaml").write_text(f"kind: script\ncommand: sleep 300 & echo $! > {pid}\n")
+    assert runyard("train", tmp_path / "job.yaml", "-o", tmp_path / "run").returncode == 0
+    deadline = time.monotonic() + SECONDS
+    while Path("/proc", pid.read_text().strip()).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment in which the command line finds a server."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    env = environment(home)
+    with (tmp_path / "server.log").open("ab") as log:
+        process = subprocess.Popen(command("serve", "--port", live.free_port()), env=env, stdout=log, stderr=log)
+    deadline = time.monotonic() + SECONDS
+    while not (home / "server.json").exists():
+        assert process.poll() is None, (tmp_path / "server.log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield env
+    process.terminate()
+    process.wait()
+
+
+def test_the_example_is_paused_resumed_and_downloaded(server: dict[str, str], folder: Path, tmp_path: Path) -> None:
+    def ask(*arguments: object, code: int = 0) -> str:
+        done = subprocess.run(
+            command(*arguments), env=server, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    job = json.loads(ask("submit", folder / "job.yaml", "--json"))["id"]
+    run = Path(server["RUNYARD_HOME"], "runs", job)
+    deadline = time.monotonic() + SECONDS
+    while not (run / "events.jsonl").exists() or len(steps(run)) < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    ask("jobs", "pause", job)
+    assert "paused at step" in ask("jobs", "watch", job, code=7)
+    ask("jobs", "resume", job)
+    assert "completed: 300 steps" in ask("jobs", "watch", job)
+    points = [json.loads(line)["step"] for line in ask("jobs", "metrics", job, "--json").splitlines()]
+    assert points == list(range(1, 301))
+    ask("jobs", "download", job, "--output", tmp_path / "mine")
+    weights = json.loads((tmp_path / "mine" / "final" / "weights.json").read_text())
+    assert [round(weight, 1) for weight in weights] == [3.0, -2.0, 1.0]
