@@ -1,5 +1,6 @@
 """Jobs of a server."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,11 +61,13 @@ def logs(
 ) -> None:
     """Print what a job wrote."""
     with options.client(ctx) as client:
-        job_id = client.find_job(job).id
+        found = client.find_job(job)
+        if found.logs_removed_at:
+            print(f"what it wrote before {output.moment(found.logs_removed_at)} was removed", file=sys.stderr)
         if follow:
-            lines = client.follow_logs(job_id, stream=stream, tail=tail)
+            lines = client.follow_logs(found.id, stream=stream, tail=tail)
         else:
-            lines = iter(client.logs(job_id, stream=stream, tail=tail).lines)
+            lines = iter(client.logs(found.id, stream=stream, tail=tail).lines)
         for line in lines:
             if json:
                 output.as_json({"line": line})

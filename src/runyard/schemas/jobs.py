@@ -39,6 +39,8 @@ class JobRead(Read):
     """The schedule that submitted it."""
     kept: bool
     """Nothing of it is removed by itself."""
+    logs_removed_at: float | None
+    """When what it had written to its output and errors by then was removed."""
     parent_id: str | None
     """The job from whose checkpoint it started, or that failed before it was changed to this one."""
     estimated_seconds: float | None

@@ -20,6 +20,8 @@ def test_an_old_job_is_listed_kept_let_go_and_removed(cli: Cli, job_file: JobFil
     cli("jobs", "watch", job)
     with sqlite3.connect(server.home / "runyard.db") as database:
         database.execute("UPDATE jobs SET finished_at = ? WHERE id = ?", (time.time() - 100 * 86400, job))
+        database.execute("UPDATE jobs SET logs_removed_at = finished_at WHERE id = ?", (job,))
+    assert "was removed" in cli("jobs", "logs", job).stderr
     [line] = [row.split("\t") for row in cli("retention").stdout.splitlines() if job in row]
     assert (line[0], line[2], line[5]) == ("job", "ancient", "completed more than 90 days ago")
     assert cli("jobs", "keep", job).stdout == f"{job} (ancient): is kept\n"
