@@ -1,6 +1,7 @@
 """The line of waiting jobs: who is in it, who is ahead of whom, and what they are told."""
 
 from collections.abc import Collection, Sequence
+from itertools import starmap
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
@@ -18,9 +19,9 @@ async def waiting(session: Session, now: float) -> list[Waiting]:
     objects are made of them on the way."""
     row = Job.__table__.c
     columns = (row.id, row.priority, row.queued_at, row.gpus, row.gpu_memory_mb, row.cpus, row.memory_mb)
-    query = select(*columns, row.user, row.estimated_seconds, row.resumable).where(IS_QUEUED, _may_start(now))
+    query = select(*columns, row.user, row.estimated_seconds).where(IS_QUEUED, _may_start(now))
     rows = await (await session.connection()).execute(query)
-    return list(map(Waiting._make, rows.all()))
+    return list(starmap(Waiting, rows.all()))
 
 
 async def next_start(session: Session, now: float) -> float | None:

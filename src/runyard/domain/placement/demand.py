@@ -17,7 +17,7 @@ class Needs(NamedTuple):
 class Waiting(NamedTuple):
     """`arrived` is its place in line, `duration` the seconds that it is expected to take, where that is known.
 
-    As flat as a row of the database, because there may be many.
+    As flat as a row of the database, because there may be many. `resumable` tells those who see it start.
     """
 
     job_id: str
