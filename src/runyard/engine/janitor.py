@@ -49,7 +49,7 @@ class Janitor:
         self._context.notify()
         due = await self._marked(min(since, now))
         due += await asyncio.to_thread(retention.in_cache, limits, found.in_use_since)
-        freed, failed = await asyncio.to_thread(self._remove_all, due)
+        freed, failed = await asyncio.to_thread(self._remove_all, due, now)
         await self._forget(now - FORGET_SECONDS)
         async with self._context.database.write() as session:
             await retention.mark(session, [item for item, _ in failed if item.what in ("logs", "checkpoint")], now)
@@ -66,13 +66,16 @@ class Janitor:
             items += [Item("checkpoint", "", "", row.job_id, row.step) for row in await queries.thinned(session, since)]
         return items
 
-    def _remove_all(self, items: list[Item]) -> tuple[list[int], list[tuple[Item, str]]]:
+    def _remove_all(self, items: list[Item], now: float) -> tuple[list[int], list[tuple[Item, str]]]:
         """The bytes of each that was there, and what could not be removed, with the reason."""
         freed: list[int] = []
         failed: list[tuple[Item, str]] = []
         for item in items:
+            paths = retention.paths(item, self._context.limits)
+            if item.what == "cache" and _is_touched(paths[0], now):
+                continue  # by a trainer that has begun since
             try:
-                if size := sum(map(remove, retention.paths(item, self._context.limits))):
+                if size := sum(map(remove, paths)):
                     freed.append(size)
             except OSError as error:
                 log.warning("%s %s can't be removed: %s", item.what, item.job_id or item.name, error)
@@ -104,6 +107,13 @@ def remove(path: Path) -> int:
     if doomed.exists():
         shutil.rmtree(doomed)
     return freed
+
+
+def _is_touched(path: Path, since: float) -> bool:
+    try:
+        return path.stat().st_mtime >= since
+    except FileNotFoundError:
+        return False
 
 
 def _doomed(path: Path) -> Path:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,28 @@ async def test_the_cache_is_pruned_but_not_what_a_running_job_may_use(place: Pla
             attempt.ended_at = NOW
     await place.clean()
     assert [str(path.relative_to(cache)) for path in cache.glob("*/*")] == ["prepared/b"]
+
+
+async def test_what_a_trainer_begins_to_use_while_the_cache_is_pruned_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        folder = place.limits.cache / "prepared" / name
+        folder.mkdir(parents=True)
+        (folder / "data").write_bytes(bytes(900))
+        os.utime(folder, (100.0, 100.0))
+    real = janitor.remove
+
+    def remove(path: Path) -> int:
+        os.utime(path.with_name("b"), (NOW + 1, NOW + 1))
+        return real(path)
+
+    place.limits = replace(place.limits, retention=Policy(cache_bytes=1))
+    place.janitor = Janitor(replace(place.yard.context, limits=place.limits))
+    with monkeypatch.context() as patch:
+        patch.setattr(janitor, "remove", remove)
+        await place.clean()
+    assert [path.name for path in (place.limits.cache / "prepared").iterdir()] == ["b"]
 
 
 async def test_ten_thousand_jobs_are_looked_through_in_a_moment(place: Place) -> None:
