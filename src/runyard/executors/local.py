@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from runyard.executors.base import ExitRecord, Handle, Launch, LaunchError, Live
 from runyard.executors.processes import NONCE_VARIABLE, Process
 from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomically
 
-WRAPPER = [sys.executable, "-S", "-E", "-P", wrapper.__file__]
+COMPILED = cache_from_source(wrapper.__file__)
+IS_COMPILED = not sys.dont_write_bytecode and os.path.exists(COMPILED)
+"""A program is compiled anew at each start, a module only once."""
+WRAPPER = [sys.executable, "-S", "-E", "-P", COMPILED if IS_COMPILED else wrapper.__file__]
 LOCK_FD = 3
 LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record, or a kill, and the end
 EVENTS_AT_ONCE = 1 << 16  # bytes: some hundred lines, which keep the server busy for less than a tenth of a second

@@ -5,14 +5,18 @@ the server may come and go. It reads launch.json; writes process.json before the
 exit.json when nothing of the trainer is left.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
 import signal
 import sys
 import time
-from pathlib import Path
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # every import costs milliseconds, before each trainer
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
 EXIT_STOPPED = 75
@@ -22,11 +26,11 @@ CLEANUP_SECONDS = 10.0
 OOM_SCORE = "500"  # when memory runs out, a trainer goes before the server does
 
 
-def main(folder: Path, lock: int) -> None:
+def main(folder: str, lock: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.set_inheritable(lock, False)  # held until we end: what has it is alive
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    launch = json.loads((folder / "launch.json").read_text())
+    launch = json.loads(read(f"{folder}/launch.json"))
     started_at, killed_before = time.time(), oom_kills()
     trainer, gate = fork_trainer(folder, launch)
     cgroup, cgroup_error = make_cgroup(launch["nonce"], trainer)
@@ -38,9 +42,9 @@ def main(folder: Path, lock: int) -> None:
         "cgroup": cgroup,
         "cgroup_error": cgroup_error,
     }
-    write(folder / "process.json", process, durable=False)
+    write(f"{folder}/process.json", process, durable=False)
     # Who asks to stop writes the request first and looks for process.json second, so one of us sees the other.
-    if not Path(launch["stop_request"]).exists():
+    if not os.path.exists(launch["stop_request"]):
         os.write(gate, b"1")
     os.close(gate)
     status = wait(trainer, launch, cgroup)
@@ -53,7 +57,7 @@ def main(folder: Path, lock: int) -> None:
     write_exit(folder, status, started_at, left, oom)
 
 
-def fork_trainer(folder: Path, launch: dict[str, Any]) -> tuple[int, int]:
+def fork_trainer(folder: str, launch: dict[str, Any]) -> tuple[int, int]:
     """A child that becomes the trainer once a byte comes through the gate; if we die before, it just leaves."""
     waiting, gate = os.pipe()
     pid = os.fork()
@@ -68,11 +72,11 @@ def fork_trainer(folder: Path, launch: dict[str, Any]) -> tuple[int, int]:
     return pid, gate
 
 
-def become_trainer(folder: Path, launch: dict[str, Any], waiting: int) -> NoReturn:
+def become_trainer(folder: str, launch: dict[str, Any], waiting: int) -> NoReturn:
     os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout.log"), (2, "stderr.log")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+        os.dup2(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if launch.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -105,12 +109,12 @@ def has_results(launch: dict[str, Any]) -> bool:
     return bool(launch["after"]) and os.path.isdir(launch["results"]) and any(os.scandir(launch["results"]))
 
 
-def keep_results(folder: Path, launch: dict[str, Any]) -> int:
+def keep_results(folder: str, launch: dict[str, Any]) -> int:
     """Run what comes after the trainer, in an environment that the job has not touched; its wait status.
 
     A wish to stop comes too late for it, but has its usual time limit.
     """
-    plain = {"argv": launch["after"], "cwd": str(Path(launch["results"]).parent), "env": {}, "deaf": True}
+    plain = {"argv": launch["after"], "cwd": os.path.dirname(launch["results"]), "env": {}, "deaf": True}
     keeper, gate = fork_trainer(folder, launch | plain)
     os.write(gate, b"1")
     os.close(gate)
@@ -120,7 +124,7 @@ def keep_results(folder: Path, launch: dict[str, Any]) -> int:
 def allowance(launch: dict[str, Any]) -> float:
     """Seconds that the trainer has from now."""
     try:
-        discard = Path(launch["stop_request"]).read_text().strip() == "discard"
+        discard = read(launch["stop_request"]).strip() == "discard"
     except OSError:
         discard = False
     return float(launch["grace_seconds"] if discard else launch["save_seconds"])
@@ -184,7 +188,7 @@ def make_cgroup(nonce: str, pid: int) -> tuple[str | None, str | None]:
         try:
             os.mkdir(path)
             os.stat(f"{path}/cgroup.kill")
-            Path(path, "cgroup.procs").write_text(str(pid))
+            put(f"{path}/cgroup.procs", str(pid))
         except OSError as failure:
             error = str(failure)
             remove_quietly(path)
@@ -194,14 +198,14 @@ def make_cgroup(nonce: str, pid: int) -> tuple[str | None, str | None]:
 
 
 def own_cgroup() -> str:
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    lines = read("/proc/self/cgroup").splitlines()
     return next((line[3:].rstrip("/") for line in lines if line.startswith("0::")), "")
 
 
 def stat_fields(pid: int) -> list[str] | None:
     """Fields of /proc/PID/stat from the state on (field 3); None if there is no such process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -212,19 +216,19 @@ def identity(pid: int) -> dict[str, int | None]:
 
 
 def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def oom_kills() -> int | None:
     """How many processes of this machine the kernel has ended for want of memory so far."""
     try:
-        found = [line for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("oom_kill ")]
+        found = [line for line in read("/proc/vmstat").splitlines() if line.startswith("oom_kill ")]
     except OSError:
         return None
     return int(found[0].split()[1]) if found else None
 
 
-def write_exit(folder: Path, status: int, started_at: float, left: list[int], oom: int | None) -> None:
+def write_exit(folder: str, status: int, started_at: float, left: list[int], oom: int | None) -> None:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     record = {
         "code": 128 + number if number else os.WEXITSTATUS(status),
@@ -236,27 +240,38 @@ def write_exit(folder: Path, status: int, started_at: float, left: list[int], oo
     }
     while True:
         try:
-            return write(folder / "exit.json", record, durable=True)
+            return write(f"{folder}/exit.json", record, durable=True)
         except OSError as error:  # a full disk must not turn a finished job into a lost one
-            if not folder.is_dir():
+            if not os.path.isdir(folder):
                 return None  # the run folder was removed: nobody will read it
             print(f"can't write exit.json, trying again: {error}", file=sys.stderr, flush=True)
             time.sleep(1)
 
 
-def write(path: Path, content: dict[str, Any], *, durable: bool) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
+def write(path: str, content: dict[str, Any], *, durable: bool) -> None:
+    folder, name = os.path.split(path)
+    temporary = f"{folder}/.{name}.{os.getpid()}"
+    with open(temporary, "w") as file:
         json.dump(content, file)
         if durable:
             file.flush()
             os.fsync(file.fileno())
-    temporary.replace(path)
+    os.replace(temporary, path)
+
+
+def read(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+def put(path: str, content: str) -> None:
+    with open(path, "w") as file:
+        file.write(content)
 
 
 def write_quietly(path: str, content: str) -> None:
     try:
-        Path(path).write_text(content)
+        put(path, content)
     except OSError:
         return
 
@@ -269,4 +284,4 @@ def remove_quietly(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]))
