@@ -3,14 +3,15 @@
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from runyard.domain.errors import NewerDatabaseError
+from runyard.domain.errors import DatabaseDownError, NewerDatabaseError
 
 Session = AsyncSession
 
@@ -51,18 +52,34 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Session]:
         """A session whose changes, should there be any, are thrown away."""
-        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+        async with self._session(self._engine) as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Session]:
         """One transaction: committed at the end, rolled back when an error leaves the block. Not to be nested."""
-        async with self._turn, AsyncSession(self._writing, expire_on_commit=False) as session, session.begin():
+        async with self._turn, self._session(self._writing, keep=True) as session:
             if self.dialect == "postgresql":
                 await session.execute(TAKE_TURN, {"key": WRITER_LOCK, "silence": f"{SILENCE_SECONDS}s"})
             if self._check is not None:
                 await self._check(session)
             yield session
+
+    @asynccontextmanager
+    async def _session(self, engine: AsyncEngine, *, keep: bool = False) -> AsyncIterator[Session]:
+        """Raises DatabaseDownError where there is no connection to be had, or it is lost on the way."""
+        try:
+            async with (
+                AsyncSession(engine, expire_on_commit=False) as session,
+                session.begin() if keep else nullcontext(),
+            ):
+                if self.dialect == "postgresql":
+                    await _connect(session)
+                yield session
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseDownError from error
+            raise
 
     def fenced(self, check: Callable[[Session], Awaitable[None]]) -> "Database":
         """The same database for one who may have been overtaken: `check` begins each write, and raises to refuse it."""
@@ -91,6 +108,13 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+async def _connect(session: Session) -> None:
+    try:
+        await session.connection()
+    except Exception as error:  # whatever the driver raises, or that no connection is left
+        raise DatabaseDownError from error
 
 
 def _sqlite(url: URL) -> AsyncEngine:

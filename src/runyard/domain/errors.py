@@ -9,6 +9,7 @@ RunyardError                 status  500
 ├── InvalidError                     422   with a list of problems, each with its field
 ├── TooLargeError                    413
 ├── QueueFullError                   429
+├── DatabaseDownError                503
 ├── NoRoomError                      507
 └── NewerDatabaseError               500   at start only
 """
@@ -83,6 +84,18 @@ class QueueFullError(RunyardError):
     status = 429
     code = "queue_full"
     title = "The queue is full"
+
+
+class DatabaseDownError(RunyardError):
+    status = 503
+    code = "database_down"
+    title = "The database does not answer"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database does not answer now",
+            hint="ask again in a moment; with an Idempotency-Key nothing is done twice",
+        )
 
 
 class NoRoomError(RunyardError):

@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from runyard.db import database as module
 from runyard.db.database import Database
 from runyard.db.queries import events
 from runyard.db.tables import Job
+from runyard.domain.errors import DatabaseDownError
 
 
 def job(id_: str, **values: object) -> Job:
@@ -161,7 +162,7 @@ async def test_one_that_freezes_in_the_middle_of_a_write_does_not_stop_the_other
     async with asyncio.timeout(10):
         await add(other, job("kept"))
     written.set()
-    with pytest.raises(DBAPIError):
+    with pytest.raises(DatabaseDownError):
         await task
     assert await count(other) == 1
     await frozen.close()
