@@ -1,12 +1,10 @@
-"""How long a job will take, from finished ones like it and from its own pace."""
+"""How long a job will take, from finished ones like it."""
 
 import json
-import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runyard.protocol.events import Snapshot
 from runyard.protocol.specs.language import LanguageSpec
 from runyard.protocol.specs.run import RunSpec
 
@@ -60,17 +58,6 @@ def seconds(amount: float, finished: Iterable[Past]) -> float | None:
     """The time for so much work at the median pace of finished jobs; None without any."""
     paces = [past.seconds / past.amount for past in finished if past.amount > 0 and past.seconds > 0]
     return amount * statistics.median(paces) if paces else None
-
-
-def seconds_left(
-    estimated: float | None, started_at: float | None, snapshot: Snapshot | None, now: float
-) -> float | None:
-    """From now until a job ends: by its own pace where it has one, else by the estimate made before it started."""
-    if snapshot is not None and snapshot.eta_seconds is not None and math.isfinite(snapshot.eta_seconds):
-        return max(0.0, snapshot.eta_seconds - (now - snapshot.at))
-    if estimated is None:
-        return None
-    return max(0.0, estimated - (now - started_at)) if started_at is not None else estimated
 
 
 def _kind(parts: object) -> str:

@@ -147,8 +147,16 @@ def test_pause_resume_cancel_retry(cli: Cli, job_file: JobFile) -> None:
 def test_a_failed_job_says_why_and_what_to_do(cli: Cli, job_file: JobFile) -> None:
     result = cli("submit", job_file("missing", model="no-such-owner/no-such-model", max_steps=1), "--watch", code=1)
     lines = result.stdout.splitlines()
-    assert lines[-3].startswith("failed (model_not_found): ")
+    assert lines[-4].startswith("failed (model_not_found): ")
+    assert lines[-3].startswith("The model is neither on this machine nor could it be fetched.")
     assert lines[-1].startswith("Try again from the last checkpoint: runyard jobs retry ")
+    shown = cli("jobs", "show", "missing").stdout
+    assert "  The model is neither on this machine nor could it be fetched." in shown
+    [attempt] = [line for line in shown.splitlines() if line.startswith("  1  ")]
+    assert "exit 1  model_not_found: model not found" in attempt
+    assert "running -> failed  failed by supervisor, attempt 1  model_not_found: " in shown
+    refused = cli("jobs", "retry", "missing", "--fix", code=4).stderr
+    assert "there is no change to make to this failed job by itself (The model is neither" in refused
 
 
 def test_the_same_key_gives_the_same_job(cli: Cli, job_file: JobFile, tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from runyard.domain.estimates import Past, Workload, seconds, seconds_left, workload
-from runyard.protocol.events import Snapshot
+from runyard.domain.estimates import Past, Workload, seconds, workload
 from runyard.protocol.specs import job_spec
 
 
@@ -62,12 +61,3 @@ def test_the_median_pace_counts() -> None:
     assert seconds(50, finished) == 100
     assert seconds(50, []) is None
     assert seconds(50, [Past(0, 10), Past(10, 0)]) is None
-
-
-def test_what_is_left_goes_by_its_own_pace_first() -> None:
-    snapshot = Snapshot(at=100.0, eta_seconds=60.0)
-    assert seconds_left(1000, 50.0, snapshot, now=110.0) == 50
-    assert seconds_left(1000, 50.0, snapshot, now=500.0) == 0
-    assert seconds_left(1000, 50.0, Snapshot(), now=150.0) == 900
-    assert seconds_left(1000, None, None, now=150.0) == 1000
-    assert seconds_left(None, 50.0, None, now=150.0) is None
