@@ -128,9 +128,10 @@ class Leadership:
 
     async def _renew(self, token: str) -> bool:
         """False if another leads. Who can't find out may still lead, and does nothing to processes meanwhile."""
-        began = _clock()
+        began, database = _clock(), self._context.database
+        patience = LEASE_SECONDS if database.dialect == "postgresql" else None  # a file's lock is no lost connection
         try:
-            async with asyncio.timeout(LEASE_SECONDS), self._context.database.write() as session:
+            async with asyncio.timeout(patience), database.write() as session:
                 if not await leaders.renew(session, token, LEASE_SECONDS):
                     return False
         except Exception:  # noqa: BLE001 - logged there
