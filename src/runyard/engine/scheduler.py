@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from itertools import islice
 
 from runyard.db.database import Session
 from runyard.db.queries import attempts, jobs, queue
 from runyard.domain import placement
 from runyard.domain.lifecycle import Cause, State
-from runyard.domain.placement import Plan, Preemption, Start, Wait, order
+from runyard.domain.placement import Plan, Preemption, Start, Wait
 from runyard.engine.context import Context
 
 QUEUE_SECONDS = 5.0
 TOLD = 20
 """So many at the head of the line are told why they wait; those behind them only know their place."""
+HEAD = 1000
+"""So many are looked at first; all the others only if these leave room."""
 DRIFT_SECONDS, DRIFT = 30.0, 0.2
 """An expected start that moves by less, absolutely or of the time that is left, is not told again."""
 REST = 2.0
@@ -52,7 +53,7 @@ class Scheduler:
         news = [wait for wait in plan.waits if self._is_news(before.get(wait.job_id), wait)]
         gone = before.keys() - waits.keys()
         if not plan.starts and not plan.preemptions and not news and not gone:
-            self._told = waits
+            self._told = {id_: wait for id_, wait in before.items() if wait is not None}
             return False
         async with self._context.database.write() as session:
             for start in plan.starts:
@@ -71,14 +72,18 @@ class Scheduler:
         """What is read here can only have changed in ways that `_start` sees when it is applied: nobody else places."""
         context, now = self._context, self._context.clock()
         self._next_start = await queue.next_start(session, now)
-        line = await queue.waiting(session, now)
+        line = await queue.waiting(session, now, HEAD)
         if not line:
             return Plan([], [], [])
         if shortage := context.limits.shortage():
-            first = islice(order.line(line, now), TOLD)
-            return Plan([], [], [Wait(job.job_id, place, shortage) for place, job in enumerate(first, 1)])
+            waits = [Wait(job.job_id, place, shortage) for place, job in enumerate(line[:TOLD], 1)]
+            return Plan([], [], waits)
         machine = context.machine.without(context.unusable())
         held = await attempts.taken(session, machine.name, context.owner)
+        plan = placement.plan(line, held, [machine], now, context.quotas, TOLD)
+        if plan.is_full or len(line) < HEAD:
+            return plan
+        line = await queue.waiting(session, now)
         return placement.plan(line, held, [machine], now, context.quotas, TOLD)
 
     async def _start(self, session: Session, start: Start) -> None:

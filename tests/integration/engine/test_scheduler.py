@@ -1,8 +1,10 @@
 """Sharing a machine, with real processes: quotas, shares of a GPU, room made for the urgent, and what is told."""
 
 from runyard.db.queries import queue
+from runyard.db.tables import Job
 from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import Gpu, Machine, Quotas
+from runyard.engine.scheduler import HEAD
 from runyard.services.queue import Standing, standings
 from runyard.testing.yard import OBEDIENT, Yard, appears, eventually
 
@@ -202,3 +204,14 @@ async def test_a_tick_with_nothing_new_writes_nothing(yard: Yard) -> None:
     for _ in range(3):
         await yard.engine.scheduler.tick()
     assert [event.data["position"] for event in await yard.feed("c", "queue")] == [2]
+
+
+async def test_those_who_can_never_start_are_in_nobodys_way_however_many_they_are(yard: Yard) -> None:
+    row = {"kind": "sft", "name": "large", "spec": {}, "resolved_spec": {}, "priority": "high", "state": "queued"}
+    row |= {"created_at": 1.0, "queued_at": 1.0, "updated_at": 1.0, "attempts": 0, "events_offset": 0, "gpus": 9}
+    async with yard.database.write() as session:
+        session.add_all(Job(id=f"large{number:04}", **row) for number in range(HEAD + 10))
+    await yard.submit("small", ENDS)
+    yard.start()
+    await yard.reaches("small", "completed")
+    assert (await standing(yard, "large1005")).cause == "needs 9 GPUs, this machine has none; 1006th in line"

@@ -14,12 +14,14 @@ from runyard.domain.placement import Wait, Waiting, order, words
 IS_QUEUED = Job.state == State.QUEUED.value
 
 
-async def waiting(session: Session, now: float) -> list[Waiting]:
-    """Everybody but those that are to wait longer. There may be many: their long rows are not looked at, and no
-    objects are made of them on the way."""
+async def waiting(session: Session, now: float, head: int | None = None) -> list[Waiting]:
+    """Everybody but those that are to wait longer, or so many at the head of the line. There may be many: their long
+    rows are not looked at, and no objects are made of them on the way."""
     row = Job.__table__.c
     columns = (row.id, row.priority, row.queued_at, row.gpus, row.gpu_memory_mb, row.cpus, row.memory_mb)
     query = select(*columns, row.user, row.estimated_seconds).where(IS_QUEUED, _may_start(now))
+    if head is not None:
+        query = query.order_by(_rank(now), row.queued_at, row.id).limit(head)
     rows = await (await session.connection()).execute(query)
     return list(starmap(Waiting, rows.all()))
 

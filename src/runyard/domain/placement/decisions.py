@@ -26,6 +26,9 @@ class Wait(NamedTuple):
 
 
 class Plan(NamedTuple):
+    """`is_full` says that nothing is left to start anything on."""
+
     starts: list[Start]
     preemptions: list[Preemption]
     waits: list[Wait]
+    is_full: bool = False

@@ -39,7 +39,7 @@ def fill(
     for job in order.line(queue, now):
         if not pass_.is_settled(job) and not pass_.consider(job):
             break
-    return Plan(pass_.starts, pass_.preemptions, pass_.told())
+    return Plan(pass_.starts, pass_.preemptions, pass_.told(), room.is_full())
 
 
 @dataclass
