@@ -128,6 +128,29 @@ class ExecutorContract:
         assert environ["CUDA_VISIBLE_DEVICES"] == visible
         assert (environ["EXTRA"], environ["RUNYARD_NONCE"]) == ("yes", order.nonce)
 
+    async def test_it_may_run_elsewhere_with_folders_made_for_it(self, executor: Executor, root: Path) -> None:
+        code = SAY + "print(os.getcwd(), os.path.isdir(sys.argv[1]))"
+        order = launch(root, code, str(root / "new"), cwd=root.parent, folders=[root / "new"])
+        await exit_of(executor, await executor.launch(order))
+        assert (RunDir(root).attempt(1) / "stdout.log").read_text() == f"{root.parent} True\n"
+
+    @pytest.mark.parametrize(("code", "leaves", "ends"), [(0, True, 9), (0, False, 0), (3, True, 3)])
+    async def test_what_comes_after_speaks_for_it(
+        self, executor: Executor, root: Path, code: int, leaves: bool, ends: int
+    ) -> None:
+        """Only when it has ended well and has left something; neither its folder nor its variables matter then."""
+        text = SAY + f"pathlib.Path('final/x').touch() if {leaves} else None; sys.exit({code})"
+        after = [
+            sys.executable,
+            "-S",
+            "-c",
+            "import os; print(os.environ.get('MINE'), os.getcwd()); raise SystemExit(9)",
+        ]
+        order = launch(root, text, env={"MINE": "x"}, folders=[root / "final"], after=after)
+        assert (await exit_of(executor, await executor.launch(order))).code == ends
+        said = (RunDir(root).attempt(1) / "stdout.log").read_text()
+        assert said == (f"None {root}\n" if ends == 9 else "")
+
     async def test_one_nonce_never_has_two_trainers(self, executor: Executor, root: Path) -> None:
         order = launch(root, SAY + "open('starts', 'a').write('x'); time.sleep(0.2)")
         handles = await asyncio.gather(*(executor.launch(order) for _ in range(4)))
