@@ -1,5 +1,6 @@
 """What may be removed, and why; the engine does it."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,14 +109,14 @@ async def _needed(session: Session, ended: list[Ended]) -> dict[str, str]:
     candidates = {job.job_id for job in ended}
     needed: dict[str, str] = {}
     frontier = [
-        (f"the schedule {schedule.name} names it", queries.words(schedule.spec))
+        (f"the schedule {schedule.name} names it", candidates & queries.words(json.dumps(schedule.spec)))
         for schedule in await schedule_queries.pending(session)
     ]
-    frontier += await queries.holders(session)
+    frontier += await queries.holders(session, candidates)
     while frontier:
-        found = {job_id: why for why, words in frontier for job_id in candidates & words - needed.keys()}
+        found = {job_id: why for why, named in frontier for job_id in named - needed.keys()}
         needed |= found
-        frontier = await queries.named_by(session, found) if found else []
+        frontier = await queries.named_by(session, found, candidates) if found else []
     return needed
 
 

@@ -142,6 +142,7 @@ async def test_logs_and_checkpoints_go_and_the_job_stays(place: Place) -> None:
         {"state": "running", "resolved_spec": {"continue_from": "/home/runs/basejob/checkpoints/step-000020"}},
         {"state": "completed", "kept": True, "parent_id": "basejob"},
         {"state": "failed", "kept": True, "resolved_spec": {"args": ["--base=runs/basejob/final"]}},
+        {"state": "queued", "resolved_spec": {"command": "exec\nbasejob é\tbasejob"}},
     ],
 )
 async def test_what_others_need_stays_and_so_does_what_that_needs(place: Place, holder: dict[str, Any]) -> None:

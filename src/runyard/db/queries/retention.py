@@ -1,10 +1,9 @@
 """What the removal of old things has to know, and to write down."""
 
-import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence, Set
 
-from sqlalchemy import Select, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, tuple_
 
 from runyard.db.database import Session
 from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric
@@ -13,6 +12,8 @@ from runyard.domain.retention import Ended
 
 IS_FINAL = Job.state.in_([state.value for state in FINAL])
 PIECE = 5000
+PART = 200
+ESCAPED = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
 WORD = re.compile(r"[\w-]+")
 
 
@@ -37,19 +38,19 @@ async def ended(session: Session, before: float) -> list[Ended]:
     ]
 
 
-async def holders(session: Session) -> list[tuple[str, set[str]]]:
-    """Reasons and words of all jobs that have not ended or are to be kept: what they name must stay."""
-    return await _words(session, select(Job).where(or_(~IS_FINAL, Job.kept), Job.removed_at.is_(None)))
+async def holders(session: Session, among: Set[str]) -> list[tuple[str, set[str]]]:
+    """Which of some jobs are named by one that has not ended or is to be kept, with the reason why they must stay."""
+    return await _naming(session, or_(~IS_FINAL, Job.kept) & Job.removed_at.is_(None), among)
 
 
-async def named_by(session: Session, job_ids: Collection[str]) -> list[tuple[str, set[str]]]:
-    """The same of certain jobs."""
-    return await _words(session, select(Job).where(Job.id.in_(job_ids)))
+async def named_by(session: Session, job_ids: Collection[str], among: Set[str]) -> list[tuple[str, set[str]]]:
+    """The same for what certain jobs name."""
+    return await _naming(session, Job.id.in_(job_ids), among)
 
 
-def words(*values: object) -> set[str]:
-    """Everything in a spec that may be the id of a job, be it a part of a path."""
-    return set(WORD.findall(json.dumps(values)))
+def words(text: str) -> set[str]:
+    """Everything in a spec's JSON that may be the id of a job, be it a part of a path."""
+    return set(WORD.findall(ESCAPED.sub(" ", text) if "\\" in text else text))
 
 
 async def oldest_attempt(session: Session) -> float | None:
@@ -107,12 +108,12 @@ async def _new(session: Session) -> Cleanup:
     return row
 
 
-async def _words(session: Session, query: Select[Job]) -> list[tuple[str, set[str]]]:
-    rows: Iterable[Job] = await session.scalars(query)
-    return [
-        (
-            f"the {'kept' if job.kept else job.state} job {job.id} needs it",
-            words(job.parent_id, job.spec, job.resolved_spec) - {job.id},
-        )
-        for job in rows
-    ]
+async def _naming(session: Session, which: ColumnElement[bool], among: Set[str]) -> list[tuple[str, set[str]]]:
+    columns = (Job.id, Job.state, Job.kept, Job.parent_id, cast(Job.resolved_spec, Text))
+    # There may be ten thousand in the queue: in parts, so that requests are answered in between.
+    rows = await session.stream(select(*columns).where(which).execution_options(yield_per=PART))
+    found = []
+    async for id_, state, kept, parent_id, spec in rows:
+        if named := {parent_id or "", *words(spec)}.intersection(among) - {id_}:
+            found.append((f"the {'kept' if kept else state} job {id_} needs it", named))
+    return found
