@@ -10,7 +10,7 @@ import pytest
 
 from runyard.domain.lifecycle import Cause
 from runyard.protocol.rundir import RunDir
-from runyard.testing.yard import Yard, appears
+from runyard.testing.yard import Yard, appears, eventually
 
 PYTHON = Path(os.path.realpath(sys.executable))
 WAIT = "import pathlib, time\npathlib.Path('ready').touch()\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)\n"
@@ -134,3 +134,17 @@ pathlib.Path(os.environ["RUNYARD_RUN_DIR"], "manifest.json").mkdir()
     job = await yard.reaches("job", "failed")
     assert "the script ended well, but its files in" in (job.message or "")
     assert (yard.run("job") / "final" / "weights").read_text() == "paid for"
+
+
+async def test_a_pause_that_comes_while_files_are_kept_comes_too_late(yard: Yard) -> None:
+    code = """
+import os, pathlib
+with pathlib.Path(os.environ["RUNYARD_OUTPUT_DIR"], "weights").open("wb") as file:
+    file.truncate(1 << 29)
+"""
+    await yard.submit_script("job", code)
+    await eventually(lambda: yard.feed("job", "phase"))
+    await yard.ask("job", Cause.PAUSE_ASKED)
+    await yard.reaches("job", "completed")
+    assert await yard.states("job") == ["starting", "running", "pausing", "completed"]
+    assert len(await yard.attempts("job")) == 1
