@@ -21,7 +21,7 @@ class Engine:
         self.guard = Guard(context, self._fill)
         self._context = context = replace(context, unusable=self.guard.unusable)
         self.ingest = Ingest(context, self._listen)
-        self.supervisor = Supervisor(context, self.ingest, self.guard, self._leave_room)
+        self.supervisor = Supervisor(context, self.ingest, self.guard, self._leave_room, self._attend)
         self.scheduler = Scheduler(context, self._attend)
         self.calendar = Calendar(context, self._fill)
         self.janitor = Janitor(context)
@@ -35,17 +35,21 @@ class Engine:
     async def run(self) -> None:
         """Until cancelled; no error of a tick ends it."""
         await self.guard.begin()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(strays.sweep(self._context))
-            for loop in (
-                self._guarding,
-                self._filling,
-                self._attending,
-                self._listening,
-                self._submitting,
-                self._cleaning,
-            ):
-                group.create_task(loop.run())
+        loops = (
+            self._guarding,
+            self._filling,
+            self._attending,
+            self._listening,
+            self._submitting,
+            self._cleaning,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(strays.sweep(self._context))
+                for loop in loops:
+                    group.create_task(loop.run())
+        finally:
+            self.supervisor.close()
 
     def wake(self) -> None:
         """Something has changed: look at once."""

@@ -17,7 +17,7 @@ from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest, Source
 from runyard.engine.loop import Backoff
 from runyard.engine.watchdog import Watchdog
-from runyard.executors.base import Launch, LaunchError, Liveness, Look, Stop
+from runyard.executors.base import Handle, Launch, LaunchError, Liveness, Look, Stop
 from runyard.protocol.rundir import RunDir, write_atomically
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,22 @@ STRENGTH = {None: 0, "save": 1, "discard": 2, "kill": 3}
 
 
 class Supervisor:
-    def __init__(self, context: Context, ingest: Ingest, guard: Guard, ended: Callable[[], None]) -> None:
-        """`ended` is called when there is room for the next."""
+    def __init__(
+        self, context: Context, ingest: Ingest, guard: Guard, ended: Callable[[], None], wake: Callable[[], None]
+    ) -> None:
+        """`ended` is called when there is room for the next, `wake` when a tick should not wait for its time."""
         self._context, self._ingest, self._guard = context, ingest, guard
         self._endings = Endings(context, ingest, ended)
         self._watchdog = Watchdog(context, ingest)
         self._backoffs: dict[str, Backoff] = {}
         self._stops: dict[str, float] = {}
         self._unknown: set[str] = set()
+        self._wake = wake
+        self._alarms: dict[str, asyncio.Task[None]] = {}
+
+    def close(self) -> None:
+        for alarm in self._alarms.values():
+            alarm.cancel()
 
     def pause(self) -> float:
         return ACTIVE_SECONDS if self._backoffs else IDLE_SECONDS
@@ -72,7 +80,7 @@ class Supervisor:
         if attempt.handle is None:
             await self._launch(attempt, job)
             return
-        source = self._ingest.watch(_source(attempt, job))
+        source = self._watch(attempt, job)
         look = await self._context.executor.look(attempt.handle)
         match look.liveness:
             case Liveness.ALIVE:
@@ -107,7 +115,18 @@ class Supervisor:
                 await self._endings.finish(attempt, job, Look(Liveness.DEAD), verdict)
                 return
         if await self._save(attempt, handle=handle, started_at=self._context.clock()):
-            self._ingest.watch(_source(attempt, job))
+            self._watch(attempt, job)
+
+    def _watch(self, attempt: Attempt, job: Job) -> Source:
+        """Read what it says from now on, and hear of its end."""
+        assert attempt.handle is not None, "only what was launched can be watched"
+        if attempt.id not in self._alarms:
+            self._alarms[attempt.id] = asyncio.create_task(self._hear_of_end(attempt.handle))
+        return self._ingest.watch(_source(attempt, job))
+
+    async def _hear_of_end(self, handle: Handle) -> None:
+        await self._context.executor.ended(handle)
+        self._wake()
 
     def _order(self, attempt: Attempt, job: Job) -> Launch:
         rundir = RunDir(self._context.runs / job.id)
@@ -201,6 +220,8 @@ class Supervisor:
         self._ingest.keep_only(ids)
         self._watchdog.keep_only(ids)
         self._unknown &= ids
+        for attempt_id in self._alarms.keys() - ids:
+            self._alarms.pop(attempt_id).cancel()
         for memory in (self._backoffs, self._stops):
             for attempt_id in memory.keys() - ids:
                 del memory[attempt_id]

@@ -89,6 +89,12 @@ class Executor(Protocol):
     async def look(self, handle: Handle) -> Look:
         """Is it alive? Never raises: what can't be found out is unknown."""
 
+    async def ended(self, handle: Handle) -> None:
+        """Comes back when its processes may have ended, so that nobody has to ask all the time.
+
+        Only a hint: it may come back at once, and need not come back at all.
+        """
+
     async def read_events(self, handle: Handle, offset: int) -> tuple[list[bytes], int]:
         """Whole lines of events.jsonl from a byte offset on, some at a time, and the offset behind them.
 

@@ -50,6 +50,12 @@ class LocalExecutor:
         except OSError as error:
             return Look(Liveness.UNKNOWN, detail=str(error))
 
+    async def ended(self, handle: Handle) -> None:
+        with suppress(OSError):
+            pidfd = await asyncio.to_thread(self._wrapper_pidfd, handle)
+            if pidfd is not None:
+                await _readable(pidfd)
+
     async def read_events(self, handle: Handle, offset: int) -> tuple[list[bytes], int]:
         path = RunDir(Path(handle["run_dir"])).events
         with suppress(FileNotFoundError):
@@ -94,6 +100,14 @@ class LocalExecutor:
             self._collect(handle["nonce"], LAST_BREATH_SECONDS)
         return look
 
+    def _wrapper_pidfd(self, handle: Handle) -> int | None:
+        if (child := self._children.get(handle["nonce"])) is not None:
+            return os.pidfd_open(child)
+        record = _read_json(_folder(handle) / "process.json")
+        if record is None or not Process.of(record, "wrapper").is_alive():
+            return None
+        return os.pidfd_open(record["wrapper"]["pid"])
+
     def _collect(self, nonce: str, seconds: float) -> None:
         """A wrapper that we started is our child: one that has ended stays a zombie until it is asked for."""
         give_up = time.monotonic() + seconds
@@ -108,6 +122,17 @@ class LocalExecutor:
                 return
             else:
                 time.sleep(0.001)
+
+
+async def _readable(pidfd: int) -> None:
+    """Until the process has ended; closes the descriptor."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(pidfd, ended.set)
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
 
 
 def _order(launch: Launch) -> dict[str, Any]:

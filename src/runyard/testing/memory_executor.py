@@ -70,6 +70,9 @@ class MemoryExecutor:
             return Look(Liveness.ALIVE)
         return Look(Liveness.DEAD, process.exit, "" if process.exit else "it is gone")
 
+    async def ended(self, handle: Handle) -> None:
+        return None
+
     async def read_events(self, handle: Handle, offset: int) -> tuple[list[bytes], int]:
         file = bytes(self.lines.get(self.processes[handle["nonce"]].launch.run_dir, b""))
         return file[offset:].splitlines(), len(file)

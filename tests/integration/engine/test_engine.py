@@ -245,4 +245,4 @@ with Emitter(RunDir(Path.cwd()), attempt, time.time) as emitter:
 async def test_what_the_job_asked_is_in_its_folder(running: Yard) -> None:
     await running.submit("job", "pass")
     await running.reaches("job", "completed")
-    assert json.loads((running.run("job") / "spec.json").read_text()) == {"code": "pass"}
+    assert json.loads((running.run("job") / "spec.json").read_text()) == {"code": "pass", "limits": {"retries": 0}}

@@ -1,5 +1,6 @@
 """The local executor keeps the contract, and what is its own: wrappers, identities, orphans."""
 
+import asyncio
 import json
 import os
 import signal
@@ -204,3 +205,16 @@ async def test_a_sweep_leaves_no_cgroup(executor: LocalExecutor, root: Path) -> 
     await executor.sweep({order.nonce})
     await ended(executor, handle)
     assert cgroups.of(order.nonce) == []
+
+
+async def test_an_end_is_heard_of_by_who_launched_and_by_who_came_later(executor: LocalExecutor, root: Path) -> None:
+    handle = await executor.launch(launch(root, WAIT))
+    await appears(root / "ready")
+    hearing = [asyncio.create_task(each.ended(handle)) for each in (executor, LocalExecutor({}))]
+    done, _ = await asyncio.wait(hearing, timeout=0.2)
+    assert not done
+    (root / "go").touch()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*hearing)
+    assert (await executor.look(handle)).liveness == Liveness.DEAD
+    await LocalExecutor({}).ended(handle)
