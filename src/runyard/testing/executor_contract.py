@@ -140,16 +140,11 @@ class ExecutorContract:
     ) -> None:
         """Only when it has ended well and has left something; neither its folder nor its variables matter then."""
         text = SAY + f"pathlib.Path('final/x').touch() if {leaves} else None; sys.exit({code})"
-        after = [
-            sys.executable,
-            "-S",
-            "-c",
-            "import os; print(os.environ.get('MINE'), os.getcwd()); raise SystemExit(9)",
-        ]
+        after = ["/bin/sh", "-c", "echo ${MINE:-nothing} $PWD; exit 9"]
         order = launch(root, text, env={"MINE": "x"}, folders=[root / "final"], after=after)
         assert (await exit_of(executor, await executor.launch(order))).code == ends
         said = (RunDir(root).attempt(1) / "stdout.log").read_text()
-        assert said == (f"None {root}\n" if ends == 9 else "")
+        assert said == (f"nothing {root}\n" if ends == 9 else "")
 
     async def test_one_nonce_never_has_two_trainers(self, executor: Executor, root: Path) -> None:
         order = launch(root, SAY + "open('starts', 'a').write('x'); time.sleep(0.2)")
