@@ -102,8 +102,7 @@ def sentences(event: "EventRead") -> Iterator[tuple[str, str]]:
         case "state":
             yield from _state(data)
         case "queue":
-            cause = f": {data['wait_cause']}" if data.get("wait_cause") else ""
-            yield "quiet", f"place {data['position']} in the queue{cause}"
+            yield "quiet", f"queued: {data['wait_cause']}"
         case "resumed" if data.get("checkpoint"):
             yield "info", f"goes on from the checkpoint of step {data['step']}"
         case "resumed":

@@ -34,7 +34,7 @@ TRAINING = ("phase", {"phase": "training"})
 def test_a_whole_run() -> None:
     assert lines(
         state("queued"),
-        ("queue", {"position": 2, "wait_cause": "waits for the job before it to end"}),
+        ("queue", {"position": 2, "wait_cause": "needs 1 GPU, 0 free; 2nd in line; about 14 min"}),
         state("starting", attempt=1),
         state("running", attempt=1),
         ("phase", {"phase": "preparing"}),
@@ -51,7 +51,7 @@ def test_a_whole_run() -> None:
         state("completed"),
     ) == [
         "queued",
-        "place 2 in the queue: waits for the job before it to end",
+        "queued: needs 1 GPU, 0 free; 2nd in line; about 14 min",
         "starting (attempt 1)",
         "running",
         "preparing",
