@@ -11,7 +11,7 @@ from runyard.db.queries import artifacts
 from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import Gpu, Machine
 from runyard.protocol.events import Snapshot
-from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears
+from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 
 WHOLE_RUN = """
 say("phase", phase="training")
@@ -200,8 +200,12 @@ async def test_each_job_has_gpus_of_its_own(yard: Yard) -> None:
     for id_ in ("a", "b"):
         await yard.reaches(id_, "running")
     assert {(yard.run(id_) / "devices").read_text() for id_ in "ab"} == {"0", "1"}
-    waiting = await yard.job("c")
-    assert (waiting.state, waiting.wait_cause) == ("queued", "needs 1 GPU, 0 free")
+
+    async def is_told_why() -> bool:
+        waiting = await yard.job("c")
+        return (waiting.state, waiting.wait_cause) == ("queued", "needs 1 GPU, 0 free")
+
+    await eventually(is_told_why)
     for id_ in ("a", "b"):
         (yard.run(id_) / "go").touch()
     await yard.reaches("c", "running")
