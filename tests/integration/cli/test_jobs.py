@@ -130,7 +130,7 @@ def test_pause_resume_cancel_retry(cli: Cli, job_file: JobFile) -> None:
     submitted = cli("submit", job_file("long", max_steps=100_000, log_every=20), "--json", "--priority", "high")
     job = records(submitted)[0]["id"]
     waiting = records(cli("submit", job_file("waiting", max_steps=1), "--json"))[0]["id"]
-    assert "place 1" in next(line for line in listed(cli) if line.startswith(waiting))
+    assert "1st in line" in next(line for line in listed(cli) if line.startswith(waiting))
     assert cli("jobs", "pause", job).stdout.split()[-1] in {"pausing", "paused"}
     assert cli("jobs", "watch", job, code=7).stdout.splitlines()[-1] == f"Go on: runyard jobs resume {job}"
     assert "a paused job can't be retried (resume it)" in cli("jobs", "retry", job, code=4).stderr
