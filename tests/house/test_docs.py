@@ -38,3 +38,10 @@ def test_the_time_that_each_phase_has_is_the_one_in_the_code() -> None:
     assert {name: 60 * value for name, value in minutes.items()} == budgets
     assert f"{gpus.MARGIN_MB:.0f} MB" in text
     assert f"{gpus.OTHERS_MB:.0f} MB" in text
+
+
+def test_every_test_that_the_table_of_faults_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "faults.md").read_text()))
+    tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "src" / "runyard" / "testing").glob("*.py")]
+    written = {name for path in tests for name in re.findall(r"def (test_\w+)\(", path.read_text())}
+    assert named - written == set()

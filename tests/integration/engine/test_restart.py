@@ -14,6 +14,9 @@ import pytest
 from runyard.db.database import Database
 from runyard.db.queries import attempts
 from runyard.domain.lifecycle import Cause
+from runyard.domain.placement import Machine
+from runyard.protocol.rundir import RunDir
+from runyard.services.logs import Reader
 from runyard.testing.executor_contract import is_gone
 from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 
@@ -241,3 +244,58 @@ async def test_an_engine_that_was_followed_stands_down(yard: Yard, database: Dat
     await other.reaches("job", "completed")
     assert await yard.curve("job") == {1: 1}
     await other.stop()
+
+
+@pytest.mark.parametrize("ticks", [0, 40])
+async def test_downtime_changes_nothing(yard: Yard, ticks: int) -> None:
+    """Jobs that ran, paused, were being cancelled or waited when the server ended are so when it comes again."""
+    await yard.restart(machine=Machine(slots=3), grace_seconds=5.0)
+    for id_ in ("runs", "pauses", "ends"):
+        await yard.submit(id_, STUBBORN + "open('ready', 'w'); until('go'); leave()")
+        await appears(yard.run(id_) / "ready")
+        await yard.reaches(id_, "running")
+    await yard.submit("waits", OBEDIENT + "say('finished', outcome='completed')")
+    await yard.ask("pauses", Cause.PAUSE_ASKED)
+    await yard.ask("ends", Cause.CANCEL_ASKED)
+    await appears(yard.run("ends") / "stop")
+    await yard.stop()
+    for _ in range(ticks):
+        await asyncio.sleep(0.01)
+    states = [(await yard.job(id_)).state for id_ in ("runs", "pauses", "ends", "waits")]
+    assert states == ["running", "pausing", "cancelling", "queued"]
+    await yard.restart()
+    for id_ in ("pauses", "ends"):
+        (yard.run(id_) / "go").touch()
+    await yard.reaches("pauses", "paused")
+    await yard.reaches("ends", "cancelled")
+    await yard.reaches("waits", "completed")
+    assert (await yard.job("runs")).state == "running"
+    assert {id_: len((yard.run(id_) / "starts").read_text()) for id_ in ("runs", "pauses", "ends", "waits")} == {
+        "runs": 1, "pauses": 1, "ends": 1, "waits": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", [1, 1000, 20_000])
+async def test_the_log_of_a_killed_trainer_is_what_it_wrote(running: Yard, lines: int) -> None:
+    code = f"""
+ledger = open("ledger", "ab", buffering=0)
+number = 0
+while True:
+    number += 1
+    line = b"%d %s\\n" % (number, b"x" * (number % 200))
+    os.write(1, line)
+    ledger.write(line)
+    if number == {lines}:
+        open("ready", "w")
+"""
+    await running.submit("job", code)
+    await appears(running.run("job") / "ready")
+    os.kill(pid_of(running.run("job"), "trainer"), signal.SIGKILL)
+    await running.reaches("job", "failed")
+    written = (running.run("job") / "ledger").read_bytes()
+    reader = Reader(RunDir(running.run("job")), "stdout")
+    found = []
+    while more := reader.read(ended=True):
+        found += more
+    assert found[: written.count(b"\n")] == written.decode().splitlines()
+    assert len(found) - written.count(b"\n") <= 1

@@ -1,7 +1,5 @@
 """What the API tells of GPUs, of processes, and of what a stuck one was doing."""
 
-import asyncio
-import json
 import time
 from pathlib import Path
 from typing import Any
