@@ -67,7 +67,8 @@ def run(jobs: int = JOBS, gpus: int = GPUS, seed: int = 1) -> Result:
             f" of a GPU to {GPUS_EACH}, {LOAD:.0%} of all GPU time asked for, at noon more than there is; a look at the"
             f" line every {TICK:.0f} s. Waits in s (p50/p90/p99): {describe(ours, gpus)}; {ours.preempted:,} times a"
             f" job made room for an urgent one. Strict first come, first served: {describe(plain, gpus)}. Fairness is"
-            f" Jain's index over users of their mean slowdown. One process on {os.cpu_count()} cores."
+            f" Jain's index over users of their mean slowdown, which counts a short job as a minute. One process on"
+            f" {os.cpu_count()} cores."
         ),
         holds=ours.seconds < MOST_SECONDS,
     )
@@ -77,8 +78,11 @@ def describe(found: Outcome, gpus: int) -> str:
     waits = "; ".join(f"{name} {quantiles(found.waits[name])}" for name in CLASSES if found.waits[name])
     use = found.used / (gpus * DAY)
     everyone = quantiles([wait for waits in found.waits.values() for wait in waits])
-    fairness = jain(found.slowdowns)
-    return f"{waits}; all {everyone}; longest line {found.longest_line:,}, use {use:.1%}, fairness {fairness:.2f}"
+    slowdown = statistics.fmean(statistics.fmean(values) for values in found.slowdowns.values())
+    return (
+        f"{waits}; all {everyone}; longest line {found.longest_line:,}, use {use:.1%}, mean slowdown {slowdown:.1f},"
+        f" fairness {jain(found.slowdowns):.2f}"
+    )
 
 
 def quantiles(values: Sequence[float]) -> str:
