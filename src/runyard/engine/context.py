@@ -40,13 +40,11 @@ class Context:
     """Called when the feed has something new."""
     limits: Limits
     """The data folder, and how much of everything there may be."""
+    quotas: Quotas = UNLIMITED
     unusable: Callable[[], Mapping[int, str]] = dict
     """GPUs of the machine that nothing may be started on now, each with the reason."""
     gpu_usage: Callable[[], Mapping[int, Usage]] = dict
     """What is in use of each GPU, by index, of those whose memory can be watched. Raises OSError."""
-    quotas: Quotas = UNLIMITED
-    unusable: Callable[[], Mapping[int, str]] = dict
-    """GPUs of the machine that nothing may be started on now, each with the reason."""
     grace_seconds: float = 30.0
     save_seconds: float = 600.0
     retry_seconds: float = retries.FIRST_SECONDS

@@ -8,7 +8,7 @@ from runyard.db.tables import Schedule
 from runyard.domain.errors import RunyardError
 from runyard.engine.context import Context
 from runyard.services import datasets, schedules, sources
-from runyard.services.jobs import Submission
+from runyard.services.submissions import Submission
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -12,6 +12,7 @@ from runyard.db.database import Database
 from runyard.db.queries import events
 from runyard.schemas.system import GpuRead
 from runyard.server.feed import Hub
+from runyard.server.intake import Intake
 from runyard.services.context import Context
 
 ACTOR = "api"
@@ -32,6 +33,11 @@ class Yard:
     machine: str = "local"
     """The name of the machine that jobs run on."""
     cgroup_missing: str | None = None
+
+    intake: Intake = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "intake", Intake(self.database, self.context, self.clock))
 
     def changed(self) -> None:
         """After a commit: open pages and the engine hear of it at once."""

@@ -16,7 +16,7 @@ from runyard.domain.cures import Facts
 from runyard.domain.errors import NotReadyError
 from runyard.domain.lifecycle import State
 from runyard.protocol.specs import Spec, job_spec
-from runyard.services import jobs
+from runyard.services import jobs, submissions
 from runyard.services.context import Context
 
 ACTOR = "advice"
@@ -118,7 +118,7 @@ def _copy(job: Job, found: Advice, making: Making) -> Job:
     asked, resolved = (
         job_spec.validate_python(advice.apply(fields, found.changes)) for fields in (job.spec, job.resolved_spec)
     )
-    copy = jobs.row(asked, resolved, making.job_id, making.at)
+    copy = submissions.row(asked, resolved, making.job_id, making.at)
     copy.name, copy.user, copy.parent_id = job.name, job.user, job.id
     copy.data_sha256 = job.data_sha256
     return copy

@@ -13,10 +13,10 @@ from runyard.domain.errors import InUseError, InvalidError, NoRoomError, NotFoun
 from runyard.domain.schedules import When
 from runyard.protocol.problems import Problem, spec_problems
 from runyard.protocol.specs import Spec, job_spec
-from runyard.services import jobs, pages
+from runyard.services import pages, submissions
 from runyard.services.context import Context
-from runyard.services.jobs import Submission
 from runyard.services.sources import UPLOADED
+from runyard.services.submissions import Submission
 
 ACTOR = "schedule"
 LONGEST_NAME = 100
@@ -43,7 +43,7 @@ async def add(session: Session, request: Request, schedule_id: str, now: float) 
     if not request.name.isprintable() or len(request.name) > LONGEST_NAME:
         problem = Problem(field="name", message=f"must be {LONGEST_NAME} printable characters at most")
         raise InvalidError("the schedule can't be used", problems=[problem])
-    spec = jobs.as_asked(request.spec)
+    spec = submissions.as_asked(request.spec)
     if known := await queries.get(session, request.name):
         if known.spec == spec and _when(known) == when and not is_over(known):
             return known, False
@@ -128,7 +128,7 @@ async def submit(session: Session, seen: Schedule, submission: Submission, conte
     schedule = await _unchanged(session, seen)
     if schedule is None:
         return None
-    job, _ = await jobs.submit(session, replace(submission, actor=ACTOR, schedule_id=schedule.id), context)
+    job, _ = await submissions.submit(session, replace(submission, actor=ACTOR, schedule_id=schedule.id), context)
     schedule.last_at, schedule.last_job_id, schedule.last_error = submission.at, job.id, None
     schedule.next_at = _when(schedule).after(submission.at)
     return job

@@ -22,8 +22,8 @@ from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
 from runyard.protocol.commands import Command
 from runyard.protocol.rundir import RunDir
-from runyard.services.context import Context as Limits
 from runyard.protocol.specs.script import ScriptSpec
+from runyard.services.context import Context as Limits
 
 SECONDS = 30.0
 

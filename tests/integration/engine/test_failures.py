@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from runyard.db.queries import jobs
 from runyard.domain.lifecycle import State
 from runyard.protocol.specs import job_spec
-from runyard.services import jobs
+from runyard.services import submissions
 from runyard.testing.yard import Yard, eventually
 
 FAILURES: dict[str, tuple[str, str, str]] = {
@@ -34,7 +35,7 @@ def backend() -> str:
 async def submit(yard: Yard, id_: str, command: str | list[str], **limits: Any) -> None:
     spec = job_spec.validate_python({"kind": "script", "command": command, "limits": {"retries": 0} | limits})
     async with yard.database.write() as session:
-        await jobs.queries.add(session, jobs.row(spec, spec, id_, time.time()), "me")
+        await jobs.add(session, submissions.row(spec, spec, id_, time.time()), "me")
     yard.engine.wake()
 
 

@@ -15,11 +15,11 @@ from runyard.domain import schedules as calendar
 from runyard.domain.lifecycle import Cause
 from runyard.engine.schedules import Calendar
 from runyard.protocol.specs import job_spec
-from runyard.services import datasets, jobs, schedules
+from runyard.services import datasets, schedules, submissions
 from runyard.services.context import Context as Limits
-from runyard.services.jobs import Submission
 from runyard.services.schedules import Request
 from runyard.services.sources import resolve
+from runyard.services.submissions import Submission
 from runyard.testing.yard import Yard, eventually
 
 HOUR = 3600.0
@@ -124,7 +124,7 @@ async def test_a_server_that_dies_in_the_middle_has_submitted_nothing_and_does_i
     place: Place, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await place.add()
-    module = datasets if point == "require_usable" else jobs
+    module = datasets if point == "require_usable" else submissions
     real = getattr(module, point)
 
     async def die(*args):

@@ -8,7 +8,7 @@ from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
 from runyard.db.queries import events
-from runyard.db.tables import Job, Move
+from runyard.db.tables import FeedEvent, Job, Move
 from runyard.domain.lifecycle import FINAL, Cause, State, move
 
 RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
@@ -50,14 +50,33 @@ async def count_by_state(session: Session) -> dict[str, int]:
     return {state: count for state, count in rows}
 
 
+async def count_waiting(session: Session) -> int:
+    return await session.scalar(select(func.count()).where(Job.state == State.QUEUED.value)) or 0
+
+
 async def add(session: Session, job: Job, actor: str) -> None:
     """A new job, with the first line of its history."""
-    session.add(job)
+    await add_all(session, [(job, actor)])
+
+
+async def add_all(session: Session, new: Sequence[tuple[Job, str]]) -> list[Move]:
+    """New jobs, each with who asked for it; the first line of each one's history."""
+    session.add_all([job for job, _ in new])
+    await session.flush()  # what follows refers to them
+    moves = [
+        Move(job_id=job.id, at=job.created_at, before=None, after=job.state, cause="submitted", actor=actor)
+        for job, actor in new
+    ]
+    session.add_all(moves)
+    session.add_all([_told(move) for move in moves])
     await session.flush()
-    at, cause = job.created_at, "submitted"
-    session.add(Move(job_id=job.id, at=at, before=None, after=job.state, cause=cause, actor=actor))
-    data = {"before": None, "after": job.state, "cause": cause, "actor": actor}
-    await events.append(session, job.id, at, "state", data | {"reason": None, "message": None, "attempt": None})
+    return moves
+
+
+def _told(move: Move) -> FeedEvent:
+    data = {"before": move.before, "after": move.after, "cause": move.cause, "actor": move.actor}
+    data |= {"reason": None, "message": None, "attempt": None}
+    return FeedEvent(job_id=move.job_id, at=move.at, type="state", data=data)
 
 
 async def apply_move(  # noqa: PLR0913 - all that history keeps of a move

@@ -14,9 +14,10 @@ from runyard.schemas.page import Page
 from runyard.schemas.retention import KeepAsk
 from runyard.server.api import failing
 from runyard.server.deps import ACTOR, Cursor, Limit, Yard, YardDep, new_id
-from runyard.services import datasets, fixes, inputs, jobs, queue, retention, sources
-from runyard.services.jobs import Submission
+from runyard.services import datasets, fixes, inputs, jobs, queue, retention, sources, submissions
+from runyard.services.jobs import History
 from runyard.services.queue import Standing
+from runyard.services.submissions import Submission
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 RESTING = frozenset({State.PAUSED, State.FAILED, State.CANCELLED})
@@ -78,19 +79,21 @@ async def submit(
     yard: YardDep, response: Response, spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], key: Key = None
 ) -> JobDetail:
     """Put a job in the queue. The body is the job itself, as in a job file."""
-    jobs.require_storable(spec)
+    submissions.require_storable(spec)
     async with yard.database.read() as session:
-        known = await jobs.seen(session, spec, key)
+        known = await submissions.seen(session, spec, key)
         resolved = None if known else await sources.resolve(session, spec, yard.context)
-    created = False
     if resolved is not None:
         sums = await datasets.require_usable(spec, resolved)
         submission = Submission(spec, resolved, new_id(), ACTOR, yard.clock(), key, data_sha256=sums)
-        async with yard.database.write() as session:
-            known, created = await jobs.submit(session, submission, yard.context)
+        accepted = await yard.intake.submit(submission)
         yard.changed()
-    assert known is not None
-    response.status_code = 201 if created else 200
+        known = accepted.submitted.job
+        response.headers["Location"] = f"/api/v1/jobs/{known.id}"
+        if accepted.submitted.created:
+            return _shown(History(known, (), accepted.submitted.moves), accepted.standing, None)
+    assert known is not None, "it was seen before or has just been taken"
+    response.status_code = 200
     response.headers["Location"] = f"/api/v1/jobs/{known.id}"
     return await _detail(yard, known.id)
 
@@ -148,7 +151,7 @@ async def retry(yard: YardDep, job_id: str, how: Annotated[Retry | None, Body()]
         job = await jobs.get(session, job_id)
         fixed = await fixes.made(session, job)
         if fixed is None:
-            await jobs.require_place(session, yard.context)
+            await submissions.require_place(session, yard.context)
             fixed = await fixes.submit(session, job, fixes.Making(new_id(), ACTOR, yard.clock()), yard.context)
     yard.changed()
     return await _detail(yard, fixed.id)
@@ -188,12 +191,15 @@ async def _detail(yard: Yard, job_id: str) -> JobDetail:
         history = await jobs.show(session, job_id)
         found = await fixes.advise(session, history.job)
         standings = await queue.standings(session, [history.job], yard.clock())
-    read = _read(history.job, standings[job_id]).model_dump()
+    return _shown(history, standings[job_id], found)
+
+
+def _shown(history: History, standing: Standing, advice: Advice | None) -> JobDetail:
     return JobDetail.model_validate(
         {
-            **read,
+            **_read(history.job, standing).model_dump(),
             "spec": history.job.spec,
-            "advice": found and _advice(found),
+            "advice": advice and _advice(advice),
             "attempt_history": history.attempts,
             "moves": history.moves,
         }

@@ -6,7 +6,7 @@ from runyard.schemas.page import Page
 from runyard.schemas.schedules import ScheduleAsk, ScheduleRead
 from runyard.server.api import failing
 from runyard.server.deps import Cursor, Limit, YardDep, new_id
-from runyard.services import datasets, jobs, schedules, sources
+from runyard.services import datasets, schedules, sources, submissions
 
 router = APIRouter(prefix="/schedules", tags=["schedules"])
 
@@ -22,11 +22,11 @@ router = APIRouter(prefix="/schedules", tags=["schedules"])
 )
 async def add(yard: YardDep, response: Response, ask: ScheduleAsk) -> ScheduleRead:
     """Have a job submitted at a time, or again and again by a cron line; it is checked as if it were submitted now."""
-    jobs.require_storable(ask.spec)
+    submissions.require_storable(ask.spec)
     async with yard.database.read() as session:
         resolved = await sources.resolve(session, ask.spec, yard.context)
     await datasets.require_usable(ask.spec, resolved)
-    name = ask.name or ask.spec.name or jobs.default_name(resolved)
+    name = ask.name or ask.spec.name or submissions.default_name(resolved)
     request = schedules.Request(ask.spec, name, ask.cron, ask.at, ask.timezone)
     async with yard.database.write() as session:
         schedule, created = await schedules.add(session, request, new_id(), yard.clock())

@@ -1,0 +1,248 @@
+"""Submitting jobs, one or many in one transaction."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runyard.db.database import Session
+from runyard.db.queries import datasets, estimates, idempotency
+from runyard.db.queries import jobs as queries
+from runyard.db.tables import IdempotencyKey, Job, Move
+from runyard.domain.errors import InvalidError, KeyReusedError, QueueFullError, RunyardError
+from runyard.domain.estimates import workload
+from runyard.domain.lifecycle import State
+from runyard.protocol.problems import Problem
+from runyard.protocol.specs import Spec
+from runyard.protocol.specs.script import ScriptSpec
+from runyard.services import jobs
+from runyard.services.context import Context
+from runyard.services.sources import Resolved
+
+MOST_INTEGER = 2**63 - 1
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job as asked for, with what it names found; `key` makes sending it twice harmless."""
+
+    spec: Spec
+    resolved: Resolved
+    job_id: str
+    actor: str
+    at: float
+    key: str | None = None
+    schedule_id: str | None = None
+    data_sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of its data files, by field."""
+
+
+@dataclass
+class Submitted:
+    """`created` is False for a job that an earlier submission with the same key made; `moves` are of a new one."""
+
+    job: Job
+    created: bool
+    moves: list[Move] = field(default_factory=list)
+
+
+async def seen(session: Session, spec: Spec, key: str | None) -> Job | None:
+    """The job that an earlier submission with this key made. Raises KeyReusedError when that one asked for another."""
+    known = await idempotency.get(session, key) if key else None
+    if known is None:
+        return None
+    _require_same(known, spec)
+    return await jobs.get(session, known.job_id)
+
+
+async def submit(session: Session, submission: Submission, context: Context) -> tuple[Job, bool]:
+    """Put a job in the queue; False with the job made earlier if the key was seen before.
+
+    Raises KeyReusedError, InvalidError, QueueFullError and NoRoomError.
+    """
+    [result] = await submit_all(session, [submission], context)
+    if isinstance(result, RunyardError):
+        raise result
+    return result.job, result.created
+
+
+async def submit_all(
+    session: Session, submissions: Sequence[Submission], context: Context
+) -> list[Submitted | RunyardError]:
+    """Put jobs in the queue, each for itself: what becomes of it, or why it is refused, as `submit` would raise it."""
+    group = _Group(
+        context,
+        known=await idempotency.get_all(session, [submission.key for submission in submissions if submission.key]),
+        waiting=await queries.count_waiting(session),
+    )
+    results: list[Submitted | RunyardError] = []
+    for submission in submissions:
+        try:
+            results.append(await group.take(session, submission))
+        except RunyardError as refusal:
+            results.append(refusal)
+    await group.write(session)
+    return results
+
+
+@dataclass
+class _Group:
+    """Submissions of one transaction: what is looked up for all of them, and what is written for them at once."""
+
+    context: Context
+    known: dict[str, IdempotencyKey]
+    waiting: int
+    new: dict[str, tuple[Submitted, str]] = field(default_factory=dict)
+    """By job, with who asked for it."""
+
+    async def take(self, session: Session, submission: Submission) -> Submitted:
+        key = submission.key or ""
+        if earlier := self.known.get(key):
+            _require_same(earlier, submission.spec)
+            made = self.new.get(earlier.job_id)
+            return Submitted(made[0].job if made else await jobs.get(session, earlier.job_id), created=False)
+        _require_place(self.waiting, self.context)
+        await _require_uploads(session, submission.resolved)
+        job = await _job(session, submission)
+        submitted = Submitted(job, created=True)
+        self.new[job.id] = (submitted, submission.actor)
+        self.waiting += 1
+        if key:
+            fingerprint = _fingerprint(submission.spec)
+            self.known[key] = IdempotencyKey(key=key, body_sha256=fingerprint, job_id=job.id, created_at=submission.at)
+        return submitted
+
+    async def write(self, session: Session) -> None:
+        new = [(submitted.job, actor) for submitted, actor in self.new.values()]
+        moves = await queries.add_all(session, new)
+        for (submitted, _), move in zip(self.new.values(), moves, strict=True):
+            submitted.moves.append(move)
+        session.add_all([known for known in self.known.values() if known.job_id in self.new])
+        await session.flush()
+
+
+async def _job(session: Session, submission: Submission) -> Job:
+    spec, resolved = submission.spec, submission.resolved
+    job = row(spec, resolved.spec, submission.job_id, submission.at)
+    job.name = spec.name or default_name(resolved)
+    job.parent_id, job.schedule_id = resolved.parent_id, submission.schedule_id
+    job.data_sha256 = dict(submission.data_sha256)
+    job.estimated_seconds = await estimates.of_job(session, job)
+    return job
+
+
+def row(spec: Spec, resolved: Spec, job_id: str, at: float) -> Job:
+    """A new job in the queue, as far as its spec tells."""
+    work = workload(resolved, _data_bytes(resolved))
+    return Job(
+        id=job_id,
+        kind=spec.kind,
+        name=spec.name or spec.kind,
+        spec=as_asked(spec),
+        resolved_spec=resolved.model_dump(mode="json"),
+        priority=spec.priority,
+        gpus=spec.resources.gpus,
+        gpu_memory_mb=_megabytes(spec.resources.gpu_memory),
+        cpus=spec.resources.cpus,
+        memory_mb=_megabytes(spec.resources.memory),
+        resumable=spec.resumable if isinstance(spec, ScriptSpec) else True,
+        workload=work.kind if work else None,
+        work=work.amount if work else None,
+        state=State.QUEUED.value,
+        created_at=at,
+        queued_at=at,
+        updated_at=at,
+    )
+
+
+def _data_bytes(spec: Spec) -> int | None:
+    """The size of the training data, where they are a file."""
+    if isinstance(spec, ScriptSpec) or not spec.data.train.startswith("/"):
+        return None
+    try:
+        return Path(spec.data.train).stat().st_size
+    except OSError:
+        return None
+
+
+def require_storable(spec: Spec) -> None:
+    """Raise InvalidError for values that JSON or a database can't hold."""
+    if problems := list(_unstorable(spec.model_dump(mode="python"), "")):
+        raise InvalidError("the job has values that can't be kept", problems=problems)
+
+
+def _megabytes(size: int | None) -> int | None:
+    return None if size is None else math.ceil(size / (1 << 20))
+
+
+def as_asked(spec: Spec) -> dict[str, Any]:
+    """The spec without the fields that were left out."""
+    return {**spec.model_dump(mode="json", exclude_unset=True), "kind": spec.kind}
+
+
+def default_name(resolved: Resolved) -> str:
+    """Such as `orders sft`."""
+    if isinstance(resolved.spec, ScriptSpec):
+        return resolved.spec.title
+    train = resolved.data[0]
+    source = train.upload.name if train.upload else Path(train.name).name
+    return f"{Path(source).stem[: LONGEST_NAME - 10]} {resolved.spec.kind}"
+
+
+async def require_place(session: Session, context: Context) -> None:
+    """Raise QueueFullError or NoRoomError when no job more can be taken."""
+    _require_place(await queries.count_waiting(session), context)
+
+
+def _require_same(known: IdempotencyKey, spec: Spec) -> None:
+    if known.body_sha256 != _fingerprint(spec):
+        raise KeyReusedError(
+            f"the key {known.key!r} belongs to job {known.job_id}, which asks for something else",
+            hint="send another Idempotency-Key with another job",
+        )
+
+
+def _require_place(waiting: int, context: Context) -> None:
+    if waiting >= context.max_waiting:
+        raise QueueFullError(
+            f"{waiting} jobs are waiting, and no more than {context.max_waiting} may",
+            hint="wait for one to start, cancel one, or set RUNYARD_MAX_WAITING higher",
+        )
+    context.require_room()
+
+
+async def _require_uploads(session: Session, resolved: Resolved) -> None:
+    """An upload may have been deleted since it was found."""
+    problems = [
+        Problem(field=data.field, message=f"the data set {data.upload.id} was deleted: upload it again")
+        for data in resolved.data
+        if data.upload and not await datasets.get(session, data.upload.id)
+    ]
+    if problems:
+        raise InvalidError("the job's data are gone", problems=problems)
+
+
+def _fingerprint(spec: Spec) -> str:
+    text = json.dumps(as_asked(spec), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unstorable(value: Any, field: str) -> Iterator[Problem]:
+    match value:
+        case dict():
+            for name, item in value.items():
+                yield from _unstorable(name, field)
+                yield from _unstorable(item, f"{field}.{name}".lstrip("."))
+        case list() | tuple():
+            for item in value:
+                yield from _unstorable(item, field)
+        case str() if "\0" in value:
+            yield Problem(field=field, message="holds the character NUL")
+        case float() if not math.isfinite(value):
+            yield Problem(field=field, message="must be a finite number")
+        case int() if abs(value) > MOST_INTEGER:
+            yield Problem(field=field, message="is too large a number")
