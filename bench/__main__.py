@@ -13,7 +13,16 @@ from pathlib import Path
 
 from bench.result import Result
 
-NAMES = ["train_speed", "default_choices", "feed_latency", "zip_stream", "scheduler_tick", "simulate"]
+NAMES = [
+    "train_speed",
+    "default_choices",
+    "feed_latency",
+    "zip_stream",
+    "start_latency",
+    "submissions",
+    "scheduler_tick",
+    "simulate",
+]
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
