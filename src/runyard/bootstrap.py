@@ -1,8 +1,6 @@
 """Puts the parts together: database, executor, engine, application; and runs the server, or the engine alone."""
 
 import asyncio
-import errno
-import gc
 import logging
 import os
 import secrets
@@ -34,10 +32,11 @@ from runyard.executors import cgroups
 from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
 from runyard.schemas.system import GpuRead
-from runyard.server import app
+from runyard.server import app, listening
 from runyard.server.deps import Yard
 from runyard.server.feed import Hub
 from runyard.server.instance import Instance
+from runyard.server.listening import StartError
 from runyard.services.context import Context
 from runyard.settings import Settings
 
@@ -47,14 +46,6 @@ PRIVATE = 0o077
 NEEDS_POSTGRESQL = (
     "works together with others on one PostgreSQL: set RUNYARD_DATABASE_URL; a SQLite file has one server"
 )
-GRACE_SECONDS = 2
-"""For requests under way when the server stops; streams are told to end at once."""
-CLIENT_SILENCE_MILLISECONDS = 600_000
-"""The system drops a connection whose client has taken nothing for so long."""
-
-
-class StartError(RuntimeError):
-    """The server can't start; says why and what to do."""
 
 
 def serve(settings: Settings, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
@@ -68,14 +59,14 @@ def serve(settings: Settings, environment: Mapping[str, str], announce: Callable
     os.umask(PRIVATE)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn sends itself the signal again when it has stopped
     signal.signal(signal.SIGINT, _leave)
-    with Instance(settings.home, shared=shared) as instance, _listen(settings) as listener:
-        url = _url(listener, settings)
+    with Instance(settings.home, shared=shared) as instance, listening.listen(settings.host, settings.port) as listener:
+        url = listening.url(listener, settings.host)
 
         def started() -> None:
             instance.announce(url)
             announce(url)
 
-        config = server_config()
+        config = listening.config()
         parts = Parts(settings, environment, instance.id)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_serve(parts, config, listener, started))
@@ -93,7 +84,7 @@ def run_engine(settings: Settings, environment: Mapping[str, str], announce: Cal
         parts = Parts(settings, environment, instance.id)
         with (
             suppress(asyncio.CancelledError),
-            asyncio.Runner(loop_factory=server_config().get_loop_factory()) as runner,
+            asyncio.Runner(loop_factory=listening.config().get_loop_factory()) as runner,
         ):
             runner.run(_run_engine(parts, announce))
 
@@ -188,43 +179,12 @@ async def _beside(*running: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Server(uvicorn.Server):
-    """Says when it has started, and ends the streams before it waits for requests to end."""
-
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None], stopping: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_started = started
-        self._on_stopping = stopping
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._on_stopping()
-        await super().shutdown(sockets)
-
-
 async def _serve(parts: Parts, config: uvicorn.Config, listener: socket.socket, started: Callable[[], None]) -> None:
     async with open_yard(parts) as application:
         config.app = application
-        _collect_seldom()
+        listening.collect_seldom()
         yard: Yard = application.state.yard
-        await Server(config, started, yard.hub.close).serve([listener])
-
-
-def server_config() -> uvicorn.Config:
-    return uvicorn.Config(
-        app="",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws_per_message_deflate=False,  # costs far more time than loopback saves
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+        await listening.Server(config, started, yard.hub.close).serve([listener])
 
 
 async def _migrate(database: Database) -> None:
@@ -235,24 +195,6 @@ async def _migrate(database: Database) -> None:
     except Exception as error:
         why = str(error).partition("\n")[0] or type(error).__name__
         raise StartError(f"the database {database.url!r} can't be used: {why}") from error
-
-
-def _listen(settings: Settings) -> socket.socket:
-    host = "127.0.0.1" if settings.host == "localhost" else settings.host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, settings.port), family=family, backlog=2048)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise StartError(f"port {settings.port} is taken by another program: choose one with --port") from None
-        raise StartError(f"can't listen on {host}:{settings.port}: {error.strerror}") from None
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, CLIENT_SILENCE_MILLISECONDS)
-    return listener
-
-
-def _url(listener: socket.socket, settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) -> Leadership:
@@ -332,13 +274,6 @@ def _context(settings: Settings) -> Context:
             settings.cache_limit,
         ),
     )
-
-
-def _collect_seldom() -> None:
-    """What is loaded stays, so that looking through it again and again only makes open pages wait: half the p99."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def _leave(*_: object) -> NoReturn:

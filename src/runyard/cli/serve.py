@@ -56,8 +56,8 @@ def engine(home: Home = None, slots: Slots = None) -> None:
 @contextmanager
 def _starting() -> Iterator[None]:
     """One line and a code for whatever keeps a server from starting."""
-    from runyard.bootstrap import StartError
     from runyard.server.instance import TakenError
+    from runyard.server.listening import StartError
     from runyard.settings import SettingsError
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)

@@ -10,11 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from runyard import bootstrap
 from runyard.db.database import Database
 from runyard.db.queries import events, jobs
 from runyard.domain.lifecycle import Cause
-from runyard.server import app
+from runyard.server import app, listening
 from runyard.server.deps import Yard
 from runyard.server.feed import Hub
 from runyard.server.instance import make_private
@@ -46,9 +45,9 @@ async def url(yard: Yard) -> AsyncIterator[str]:
     """Where the server answers."""
     listener = socket.create_server(("127.0.0.1", 0))
     started = asyncio.Event()
-    config = bootstrap.server_config()
+    config = listening.config()
     config.app = app.build(yard)
-    server = bootstrap.Server(config, started.set, yard.hub.close)
+    server = listening.Server(config, started.set, yard.hub.close)
     serving = asyncio.create_task(server.serve([listener]))
     await started.wait()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
