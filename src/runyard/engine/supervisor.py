@@ -239,4 +239,5 @@ def _source(attempt: Attempt, job: Job) -> Source:
 
 def _write_spec(root: Path, job: Job) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    write_atomically(RunDir(root).spec, json.dumps(job.resolved_spec, indent=2))
+    # Not waited for: the database has it, and every attempt writes it anew.
+    write_atomically(RunDir(root).spec, json.dumps(job.resolved_spec, indent=2), durable=False)
