@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench.audit import audit
 from bench.faults import Faults
+from bench.postgres import SharedFaults, postgres
 from bench.workload import Workload
 from runyard.testing.live import LiveYard
 
@@ -33,6 +34,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="faults, counted when they hit something")
     parser.add_argument(
         "--trainings", type=int, default=2, help="jobs that train a tiny language model; others are scripts"
+    )
+    parser.add_argument(
+        "--postgresql", action="store_true", help="on PostgreSQL, which is struck too, with two engines"
     )
     parser.add_argument("--keep", action="store_true", help="leave the data folder for a look")
     arguments = parser.parse_args()
@@ -53,8 +57,16 @@ def run(root: Path, disk: Path | None, arguments: argparse.Namespace) -> dict[st
         "RUNYARD_MIN_FREE": "0", "RUNYARD_ALLOWED_PATHS": str(root),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }  # fmt: skip
-    with LiveYard(home, environment) as yard:
+    with ExitStack() as stack:
+        server = stack.enter_context(postgres()) if arguments.postgresql else None
+        if server is not None:
+            environment["RUNYARD_DATABASE_URL"] = server.get_uri()
+        yard = stack.enter_context(LiveYard(home, environment))
         faults = Faults(yard, random.Random(arguments.seed), disk)
+        if server is not None:
+            faults = SharedFaults(yard, faults.random, disk, postgres=server, environment=environment)
+            stack.callback(faults.stop_standby)
+            faults.start_standby()
         work = Workload(root, yard.client, arguments.trainings)
         while sum(faults.done.values()) < arguments.kills:
             work.top_up()

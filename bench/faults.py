@@ -27,13 +27,15 @@ class Faults:
 
     def strike(self) -> None:
         """One fault; counted only when there was something to hit."""
-        faults: list[Callable[[], bool]] = [
+        fault = self.random.choice(self.choices())
+        if fault():
+            self.done[fault.__name__] += 1
+
+    def choices(self) -> list[Callable[[], bool]]:
+        return [
             self.kill_server, self.kill_server, self.kill_trainer, self.kill_trainer, self.kill_wrapper, self.kill_both,
             self.freeze_server, self.freeze_trainer, self.tear_events, self.fill_disk,
         ]  # fmt: skip
-        fault = self.random.choice(faults)
-        if fault():
-            self.done[fault.__name__] += 1
 
     def kill_server(self) -> bool:
         self.yard.kill()

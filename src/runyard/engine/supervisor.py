@@ -1,6 +1,7 @@
 """Sees attempts through: launches them, looks after them, stops them as wished, finishes them."""
 
 import asyncio
+import errno
 import json
 import logging
 from collections.abc import Callable
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 ACTIVE_SECONDS, IDLE_SECONDS = 0.25, 5.0
 MARGIN_SECONDS = 5.0  # the wrapper keeps the time; we step in when it does not
 WISHES: dict[str, Stop] = {State.PAUSING: "save", State.CANCELLING: "discard"}
+PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 STRENGTH = {None: 0, "save": 1, "discard": 2, "kill": 3}
 
 
@@ -111,8 +113,7 @@ class Supervisor:
                 self._context.require_lead()
                 handle = await self._context.executor.launch(launch)
             except (LaunchError, OSError) as error:
-                verdict = Verdict(Cause.FAILED, "not_started", str(error))
-                await self._endings.finish(attempt, job, Look(Liveness.DEAD), verdict)
+                await self._endings.finish(attempt, job, Look(Liveness.DEAD), _not_started(error))
                 return
         if await self._save(attempt, handle=handle, started_at=self._context.clock()):
             self._watch(attempt, job)
@@ -235,6 +236,13 @@ def _source(attempt: Attempt, job: Job) -> Source:
         is_done = snapshot.get("outcome") is not None
         signs = Signs(snapshot.get("phase"), snapshot.get("step") or 0, finished=is_done)
     return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset, signs)
+
+
+def _not_started(error: LaunchError | OSError) -> Verdict:
+    """What the machine lacks at the moment is not the job's failure: it waits, and is started later."""
+    cause = error.__cause__ if isinstance(error, LaunchError) else error
+    is_passing = isinstance(cause, OSError) and cause.errno in PASSING
+    return Verdict(Cause.STOPPED if is_passing else Cause.FAILED, "not_started", str(error))
 
 
 def _write_spec(root: Path, job: Job) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,20 @@ async def test_what_runs_already_is_left_alone(yard: Yard, disk: Path) -> None:
     await eventually(told)
     (yard.run("a") / "go").touch()
     await yard.reaches("a", "completed")
+
+
+async def test_a_disk_that_is_full_at_the_start_is_not_the_jobs_failure(database: Database, disk: Path) -> None:
+    yard = Yard(database, disk / "runs", limits=Limits(home=disk, min_free=0))
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    yard.start()
+    await yard.submit("a", "say('finished', outcome='completed')")
+    await yard.reaches("a", "queued", after="starting")
+    (disk / "filler").unlink()
+    job = await yard.reaches("a", "completed")
+    first, *_ = await yard.attempts("a")
+    assert (first.reason, first.exit_code) == ("not_started", None)
+    assert "No space left on device" in (first.message or "")
+    assert job.reason is None
+    await yard.clean()
