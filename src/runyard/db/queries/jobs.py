@@ -140,7 +140,7 @@ def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
     if cause in RENEWING:
         job.failures = 0
         job.queued_at = at
-    if cause in (Cause.RETRIED, Cause.STOPPED):
+    if cause == Cause.RETRIED:
         job.failures += 1
     if state != State.PAUSING:
         job.yields_to = None
