@@ -98,6 +98,8 @@ class _Group:
     waiting: int
     new: dict[str, tuple[Submitted, str]] = field(default_factory=dict)
     """By job, with who asked for it."""
+    paces: dict[str, float | None] = field(default_factory=dict)
+    """Seconds for a unit of each kind of work, where any was done before."""
 
     async def take(self, session: Session, submission: Submission) -> Submitted:
         key = submission.key or ""
@@ -107,7 +109,8 @@ class _Group:
             return Submitted(made[0].job if made else await jobs.get(session, earlier.job_id), created=False)
         _require_place(self.waiting, self.context)
         await _require_uploads(session, submission.resolved)
-        job = await _job(session, submission)
+        job = _job(submission)
+        job.estimated_seconds = await self._estimate(session, job)
         submitted = Submitted(job, created=True)
         self.new[job.id] = (submitted, submission.actor)
         self.waiting += 1
@@ -115,6 +118,14 @@ class _Group:
             fingerprint = _fingerprint(submission.spec)
             self.known[key] = IdempotencyKey(key=key, body_sha256=fingerprint, job_id=job.id, created_at=submission.at)
         return submitted
+
+    async def _estimate(self, session: Session, job: Job) -> float | None:
+        if job.workload is None or job.work is None:
+            return None
+        if job.workload not in self.paces:
+            self.paces[job.workload] = await estimates.pace(session, job.workload)
+        pace = self.paces[job.workload]
+        return None if pace is None else pace * job.work
 
     async def write(self, session: Session) -> None:
         new = [(submitted.job, actor) for submitted, actor in self.new.values()]
@@ -125,13 +136,12 @@ class _Group:
         await session.flush()
 
 
-async def _job(session: Session, submission: Submission) -> Job:
+def _job(submission: Submission) -> Job:
     spec, resolved = submission.spec, submission.resolved
     job = row(spec, resolved.spec, submission.job_id, submission.at)
     job.name = spec.name or default_name(resolved)
     job.parent_id, job.schedule_id = resolved.parent_id, submission.schedule_id
     job.data_sha256 = dict(submission.data_sha256)
-    job.estimated_seconds = await estimates.of_job(session, job)
     return job
 
 

@@ -25,6 +25,11 @@ async def finished(session: Session, workload: str) -> list[Past]:
     return [Past(work, seconds) for work, seconds in rows if work is not None and seconds is not None]
 
 
+async def pace(session: Session, workload: str) -> float | None:
+    """Seconds that a unit of a kind of work takes, from finished jobs."""
+    return estimates.seconds(1.0, await finished(session, workload))
+
+
 async def of_job(session: Session, job: Job) -> float | None:
     """Seconds for a new job, from finished ones like it."""
     if job.workload is None or job.work is None:
@@ -36,10 +41,10 @@ async def renew(session: Session, job: Job) -> None:
     """A job has completed: those like it that wait are estimated anew."""
     if job.workload is None:
         return
-    pace = estimates.seconds(1.0, await finished(session, job.workload))
-    if pace is not None:
+    unit = await pace(session, job.workload)
+    if unit is not None:
         await session.execute(
             update(Job)
             .where(Job.workload == job.workload, Job.state == State.QUEUED.value)
-            .values(estimated_seconds=Job.work * pace)
+            .values(estimated_seconds=Job.work * unit)
         )
