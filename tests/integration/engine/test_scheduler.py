@@ -3,7 +3,7 @@
 from runyard.db.queries import queue
 from runyard.db.tables import Job
 from runyard.domain.lifecycle import Cause
-from runyard.domain.placement import Gpu, Machine, Quotas
+from runyard.domain.placement import Gpu, Machine, Quotas, Wait
 from runyard.engine.scheduler import HEAD
 from runyard.services.queue import Standing, standings
 from runyard.testing.yard import OBEDIENT, Yard, appears, eventually
@@ -215,3 +215,16 @@ async def test_those_who_can_never_start_are_in_nobodys_way_however_many_they_ar
     yard.start()
     await yard.reaches("small", "completed")
     assert (await standing(yard, "large1005")).cause == "needs 9 GPUs, this machine has none; 1006th in line"
+
+
+async def test_who_left_the_line_a_moment_ago_is_told_nothing(yard: Yard) -> None:
+    for id_ in ("first", "second"):
+        await yard.submit(id_, "until('never')")
+    await yard.engine.scheduler.tick()
+    await yard.ask("second", Cause.CANCEL_ASKED)
+    async with yard.database.write() as session:
+        await queue.tell(session, [Wait("second", 1, "waits for the job before it to end")], [], 1.0)
+    job = await yard.job("second")
+    assert (job.state, job.wait_cause) == ("cancelled", None)
+    last = (await yard.feed("second", "queue"))[-1:] + (await yard.feed("second", "state"))[-1:]
+    assert max(last, key=lambda event: event.id).type == "state"

@@ -41,10 +41,14 @@ async def places(session: Session, job_ids: Collection[str], now: float) -> dict
 
 
 async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str], at: float) -> None:
-    """Write to the rows why jobs wait, and tell the feed; of the others nothing is known any more."""
+    """Write to the rows why jobs wait, and tell the feed; of the others nothing is known any more.
+
+    Who has left the line since it was read is told nothing.
+    """
     if nothing:
         told = update(Job).where(Job.id.in_(nothing), IS_QUEUED)
         await session.execute(told.values(wait_cause=None, expected_start=None))
+    waits = await _still_waiting(session, waits)
     if not waits:
         return
     rows = [{"id": wait.job_id, "wait_cause": wait.cause, "expected_start": wait.expected} for wait in waits]
@@ -61,6 +65,12 @@ async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str]
             for wait in waits
         ],
     )
+
+
+async def _still_waiting(session: Session, waits: Sequence[Wait]) -> list[Wait]:
+    ids = [wait.job_id for wait in waits]
+    found = set(await session.scalars(select(Job.id).where(Job.id.in_(ids), IS_QUEUED))) if ids else set()
+    return [wait for wait in waits if wait.job_id in found]
 
 
 async def told(session: Session) -> Sequence[str]:
