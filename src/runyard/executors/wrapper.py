@@ -42,7 +42,7 @@ def main(folder: str, lock: int) -> None:
         "cgroup": cgroup,
         "cgroup_error": cgroup_error,
     }
-    write(f"{folder}/process.json", process, durable=False)
+    write_patiently(f"{folder}/process.json", process, durable=False)
     # Who asks to stop writes the request first and looks for process.json second, so one of us sees the other.
     if not os.path.exists(launch["stop_request"]):
         os.write(gate, b"1")
@@ -66,7 +66,7 @@ def fork_trainer(folder: str, launch: dict[str, Any]) -> tuple[int, int]:
             os.close(gate)
             become_trainer(folder, launch, waiting)
         except BaseException as error:  # noqa: BLE001 - a forked child must never return to its parent's code
-            os.write(2, f"could not start {launch['argv'][0]}: {error}\n".encode())
+            complain(f"could not start {launch['argv'][0]}: {error}\n")
         os._exit(127)
     os.close(waiting)
     return pid, gate
@@ -238,14 +238,27 @@ def write_exit(folder: str, status: int, started_at: float, left: list[int], oom
         "left": left,
         "oom_kills": oom,
     }
+    write_patiently(f"{folder}/exit.json", record, durable=True)
+
+
+def write_patiently(path: str, content: dict[str, Any], *, durable: bool) -> None:
+    """A full disk must not turn a job into a lost one: it is tried again until there is room."""
     while True:
         try:
-            return write(f"{folder}/exit.json", record, durable=True)
-        except OSError as error:  # a full disk must not turn a finished job into a lost one
-            if not os.path.isdir(folder):
+            return write(path, content, durable=durable)
+        except OSError as error:
+            if not os.path.isdir(os.path.dirname(path)):
                 return None  # the run folder was removed: nobody will read it
-            print(f"can't write exit.json, trying again: {error}", file=sys.stderr, flush=True)
+            complain(f"can't write {path}, trying again: {error}\n")
             time.sleep(1)
+
+
+def complain(text: str) -> None:
+    """Our log lies on the same disk, and to fail there would be the end of us."""
+    try:
+        os.write(2, text.encode())
+    except OSError:
+        return
 
 
 def write(path: str, content: dict[str, Any], *, durable: bool) -> None:

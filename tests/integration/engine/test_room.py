@@ -1,5 +1,7 @@
 """Nothing is started on a disk that is nearly full; it goes on by itself when there is room again."""
 
+import asyncio
+import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -9,7 +11,8 @@ import pytest
 
 from runyard.db.database import Database
 from runyard.services.context import Context as Limits
-from runyard.testing.yard import Yard, eventually
+from runyard.testing.executor_contract import is_gone
+from runyard.testing.yard import Yard, appears, eventually
 
 MEGABYTE = 1_000_000
 
@@ -73,9 +76,7 @@ async def test_what_runs_already_is_left_alone(yard: Yard, disk: Path) -> None:
 
 async def test_a_disk_that_is_full_at_the_start_is_not_the_jobs_failure(database: Database, disk: Path) -> None:
     yard = Yard(database, disk / "runs", limits=Limits(home=disk, min_free=0))
-    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
-        while True:
-            filler.write(bytes(4096))
+    fill(disk)
     yard.start()
     await yard.submit("a", "say('finished', outcome='completed')")
     await yard.reaches("a", "queued", after="starting")
@@ -86,3 +87,27 @@ async def test_a_disk_that_is_full_at_the_start_is_not_the_jobs_failure(database
     assert "No space left on device" in (first.message or "")
     assert job.reason is None
     await yard.clean()
+
+
+async def test_an_exit_on_a_full_disk_is_recorded_when_there_is_room(database: Database, disk: Path) -> None:
+    yard = Yard(database, disk / "runs", limits=Limits(home=disk, min_free=0))
+    yard.start()
+    await yard.submit("a", "open('ready', 'w'); until('go'); sys.exit(7)")
+    await appears(yard.run("a") / "ready")
+    fill(disk)
+    (yard.run("a") / "go").touch()
+    record = yard.run("a") / "attempts" / "1" / "process.json"
+    trainer = json.loads(record.read_text())["trainer"]["pid"]
+    await eventually(lambda: asyncio.to_thread(is_gone, trainer))
+    await asyncio.sleep(0.5)
+    assert (await yard.job("a")).state in ("starting", "running")
+    (disk / "filler").unlink()
+    await yard.reaches("a", "failed")
+    assert [attempt.exit_code for attempt in await yard.attempts("a")] == [7]
+    await yard.clean()
+
+
+def fill(disk: Path) -> None:
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
