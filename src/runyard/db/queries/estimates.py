@@ -34,7 +34,8 @@ async def of_job(session: Session, job: Job) -> float | None:
     """Seconds for a new job, from finished ones like it."""
     if job.workload is None or job.work is None:
         return None
-    return estimates.seconds(job.work, await finished(session, job.workload))
+    unit = await pace(session, job.workload)
+    return None if unit is None else job.work * unit
 
 
 async def renew(session: Session, job: Job) -> None:

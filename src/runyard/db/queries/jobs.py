@@ -7,7 +7,6 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
-from runyard.db.queries import events
 from runyard.db.tables import FeedEvent, Job, Move
 from runyard.domain.lifecycle import FINAL, Cause, State, move
 
@@ -73,10 +72,9 @@ async def add_all(session: Session, new: Sequence[tuple[Job, str]]) -> list[Move
     return moves
 
 
-def _told(move: Move) -> FeedEvent:
-    data = {"before": move.before, "after": move.after, "cause": move.cause, "actor": move.actor}
-    data |= {"reason": None, "message": None, "attempt": None}
-    return FeedEvent(job_id=move.job_id, at=move.at, type="state", data=data)
+def _told(row: Move) -> FeedEvent:
+    names = ("before", "after", "cause", "actor", "reason", "message", "attempt")
+    return FeedEvent(job_id=row.job_id, at=row.at, type="state", data={name: getattr(row, name) for name in names})
 
 
 async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
@@ -104,29 +102,19 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
     _enter(job, after, cause, at)
     job.not_before = not_before
     job.reason, job.message = (reason, message) if after == State.FAILED else (None, None)
-    session.add(
-        Move(
-            job_id=job.id,
-            attempt=attempt,
-            at=at,
-            before=before,
-            after=after,
-            cause=cause,
-            actor=actor,
-            reason=reason,
-            message=message,
-        )
+    row = Move(
+        job_id=job.id,
+        attempt=attempt,
+        at=at,
+        before=before.value,
+        after=after.value,
+        cause=cause.value,
+        actor=actor,
+        reason=reason,
+        message=message,
     )
-    data = {
-        "before": before.value,
-        "after": after.value,
-        "cause": cause.value,
-        "actor": actor,
-        "reason": reason,
-        "message": message,
-        "attempt": attempt,
-    }
-    await events.append(session, job.id, at, "state", data)
+    session.add_all([row, _told(row)])
+    await session.flush()
     return True
 
 
