@@ -49,7 +49,7 @@ class Janitor:
         self._context.notify()
         due = await self._marked(min(since, now))
         due += await asyncio.to_thread(retention.in_cache, limits, found.in_use_since)
-        freed, failed = await asyncio.to_thread(self._remove_all, due, now)
+        freed, failed = await self._remove_all(due, now)
         await self._forget(now - FORGET_SECONDS)
         async with self._context.database.write() as session:
             await retention.mark(session, [item for item, _ in failed if item.what in ("logs", "checkpoint")], now)
@@ -66,21 +66,26 @@ class Janitor:
             items += [Item("checkpoint", "", "", row.job_id, row.step) for row in await queries.thinned(session, since)]
         return items
 
-    def _remove_all(self, items: list[Item], now: float) -> tuple[list[int], list[tuple[Item, str]]]:
+    async def _remove_all(self, items: list[Item], now: float) -> tuple[list[int], list[tuple[Item, str]]]:
         """The bytes of each that was there, and what could not be removed, with the reason."""
         freed: list[int] = []
         failed: list[tuple[Item, str]] = []
         for item in items:
-            paths = retention.paths(item, self._context.limits)
-            if item.what == "cache" and _is_touched(paths[0], now):
-                continue  # by a trainer that has begun since
+            self._context.require_lead()  # for each: one large folder may take longer than a lease lasts
             try:
-                if size := sum(map(remove, paths)):
+                if size := await asyncio.to_thread(self._remove, item, now):
                     freed.append(size)
             except OSError as error:
                 log.warning("%s %s can't be removed: %s", item.what, item.job_id or item.name, error)
                 failed.append((item, f"{error.filename}: {error.strerror}"))
         return freed, failed
+
+    def _remove(self, item: Item, now: float) -> int:
+        """The bytes that it had. Raises OSError."""
+        paths = retention.paths(item, self._context.limits)
+        if item.what == "cache" and _is_touched(paths[0], now):
+            return 0  # by a trainer that has begun since
+        return sum(map(remove, paths))
 
     async def _forget(self, before: float) -> None:
         """Delete the rows of jobs whose files are gone."""

@@ -14,6 +14,7 @@ from runyard.db.database import Database
 from runyard.db.queries import attempts, metrics
 from runyard.db.queries import events as feed
 from runyard.db.queries import jobs as job_queries
+from runyard.db.queries.leaders import NotLeadingError
 from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric, Schedule
 from runyard.domain.lifecycle import Cause
 from runyard.domain.retention import DAY, Policy
@@ -219,6 +220,37 @@ async def test_a_pass_that_was_cut_off_is_finished_by_the_next(
     assert not list(thin.attempt(1).glob("*.log"))
     async with place.database.read() as session:
         assert [event.type for event in await feed.after(session, 0, "oldone")] == ["metric", "job_removed"]
+
+
+async def test_who_may_have_been_followed_removes_nothing(place: Place) -> None:
+    old, thin = await place.job("oldone", 91), await place.job("thinned", 8)
+
+    def followed() -> None:
+        raise NotLeadingError("another may lead")
+
+    standing_by = Janitor(replace(place.yard.context, require_lead=followed))
+    with pytest.raises(NotLeadingError):
+        await standing_by.tick()
+    assert old.root.is_dir()
+    assert thin.checkpoint_steps() == [10, 20, 30, 40]
+    await place.janitor.tick()
+    assert not old.root.exists()
+    assert thin.checkpoint_steps() == [20, 40]
+
+
+async def test_the_lead_that_is_lost_on_the_way_ends_a_pass(place: Place) -> None:
+    folders = [await place.job(name, 91) for name in ("a", "b", "c")]
+    asked = 0
+
+    def lead() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise NotLeadingError("another may lead")
+
+    with pytest.raises(NotLeadingError):
+        await Janitor(replace(place.yard.context, require_lead=lead)).tick()
+    assert sum(rundir.root.exists() for rundir in folders) == 2
 
 
 async def test_what_cannot_be_removed_is_said_and_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
