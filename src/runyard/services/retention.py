@@ -109,7 +109,7 @@ async def _needed(session: Session, ended: list[Ended]) -> dict[str, str]:
     candidates = {job.job_id for job in ended}
     needed: dict[str, str] = {}
     frontier = [
-        (f"the schedule {schedule.name} names it", candidates & queries.words(json.dumps(schedule.spec)))
+        (f"the schedule {schedule.name} names it", queries.named(json.dumps(schedule.spec), candidates))
         for schedule in await schedule_queries.pending(session)
     ]
     frontier += await queries.holders(session, candidates)

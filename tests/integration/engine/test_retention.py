@@ -21,8 +21,10 @@ from runyard.domain.retention import DAY, Policy
 from runyard.engine import janitor
 from runyard.engine.janitor import Janitor
 from runyard.protocol.rundir import RunDir
+from runyard.protocol.specs.language import SftSpec
 from runyard.services import retention
 from runyard.services.context import Context as Limits
+from runyard.testing.pauses import pauses
 from runyard.testing.yard import Yard
 
 NOW = 1_800_000_000.0
@@ -339,19 +341,34 @@ async def test_what_a_trainer_begins_to_use_while_the_cache_is_pruned_stays(
     assert [path.name for path in (place.limits.cache / "prepared").iterdir()] == ["b"]
 
 
+async def many(place: Place, state: str, spec: dict[str, Any], **values: Any) -> None:
+    at = NOW - 40 * DAY
+    row: dict[str, Any] = {"kind": "sft", "name": "x", "spec": {}, "priority": "normal", "attempts": 1}
+    row |= {"created_at": at, "queued_at": at, "updated_at": at, "resolved_spec": spec}
+    async with place.database.write() as session:
+        session.add_all(Job(id=f"{state}{n}", state=state, **row | values) for n in range(10_000))
+
+
 async def test_ten_thousand_jobs_are_looked_through_in_a_moment(place: Place) -> None:
     at = NOW - 40 * DAY
-    row: dict[str, Any] = {"kind": "sft", "spec": {}, "resolved_spec": {"model": {"name": "x"}}, "priority": "normal"}
-    row |= {
-        "attempts": 1,
-        "created_at": at,
-        "queued_at": at,
-        "updated_at": at,
-        "logs_removed_at": at,
-        "finished_at": at,
-    }
-    async with place.database.write() as session:
-        session.add_all(Job(id=f"job{n}", name="x", state="completed", **row) for n in range(10_000))
+    await many(place, "completed", {"model": {"name": "x"}}, logs_removed_at=at, finished_at=at)
     began = time.perf_counter()
     assert (await place.look()).items == []
     assert time.perf_counter() - began < 5
+
+
+async def test_ten_thousand_that_wait_are_asked_in_a_moment_what_they_need(place: Place) -> None:
+    spec = SftSpec.model_validate({"model": "owner/model", "data": "/home/datasets/rows.jsonl"}).model_dump(mode="json")
+    await many(place, "queued", spec)
+    await place.job("unneeded", 400)
+    await place.job("basejob", 400)
+    await place.job("holder", 1, "queued", resolved_spec=spec | {"continue_from": "runs/basejob/final"})
+    began = time.process_time()
+    async with pauses() as seen:
+        found = await place.look()
+    assert time.process_time() - began < 1
+    assert max(seen) < 0.5, "requests are answered in between"  # a hundredth on a machine with nothing else to do
+    assert ([item.job_id for item in found.items], [item.job_id for item in found.spared]) == (
+        ["unneeded"],
+        ["basejob"],
+    )

@@ -3,8 +3,6 @@
 import asyncio
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from runyard.domain.lifecycle import Cause
 from runyard.executors import wrapper
 from runyard.protocol.rundir import RunDir
 from runyard.services.logs import Reader
+from runyard.testing.pauses import pauses
 from runyard.testing.yard import Yard, appears, eventually
 
 MEGABYTES = 64
@@ -96,22 +95,6 @@ async def test_thousands_of_metrics_a_second_arrive_once_each(yard: Yard) -> Non
     assert len(await yard.feed("job", "metric")) == steps
     assert set(await yard.curve("job")) == set(range(steps))
     assert max(seen) < 1.0, "the server must answer meanwhile"
-
-
-@asynccontextmanager
-async def pauses() -> AsyncIterator[list[float]]:
-    """The times for which the loop, which answers all requests, had no time."""
-    seen: list[float] = []
-
-    async def watch() -> None:
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.01)
-            seen.append(time.monotonic() - before - 0.01)
-
-    task = asyncio.create_task(watch())
-    yield seen
-    task.cancel()
 
 
 @pytest.mark.parametrize("ending", ["by itself", "cancelled"])
