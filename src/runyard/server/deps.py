@@ -37,7 +37,7 @@ class Yard:
     intake: Intake = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "intake", Intake(self.database, self.context, self.clock))
+        object.__setattr__(self, "intake", Intake(self.database, self.context))
 
     def changed(self) -> None:
         """After a commit: open pages and the engine hear of it at once."""
@@ -55,7 +55,7 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
-def _yard(connection: HTTPConnection) -> Yard:
+async def _yard(connection: HTTPConnection) -> Yard:  # a plain function would be called in a thread
     yard: Yard = connection.app.state.yard
     return yard
 

@@ -1,37 +1,28 @@
 """Takes submissions in groups: those that come while one group is written are the next, in one transaction."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from runyard.db.database import Database
-from runyard.domain.errors import RunyardError
-from runyard.services import queue, submissions
+from runyard.services import submissions
 from runyard.services.context import Context
-from runyard.services.queue import Standing
 from runyard.services.submissions import Submission, Submitted
 
 MOST = 100
 """In one group, so that none holds up the other writers for long."""
 
 
-@dataclass(frozen=True)
-class Accepted:
-    submitted: Submitted
-    standing: Standing
-
-
 class Intake:
     """One transaction a submission would let no more through than the disk and the processor make transactions."""
 
-    def __init__(self, database: Database, context: Context, clock: Callable[[], float]) -> None:
-        self._database, self._context, self._clock = database, context, clock
-        self._waiting: list[tuple[Submission, asyncio.Future[Accepted]]] = []
+    def __init__(self, database: Database, context: Context) -> None:
+        self._database, self._context = database, context
+        self._waiting: list[tuple[Submission, asyncio.Future[Submitted]]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def submit(self, submission: Submission) -> Accepted:
+    async def submit(self, submission: Submission) -> Submitted:
         """Raises what `submissions.submit` raises."""
-        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, answer))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
@@ -45,9 +36,10 @@ class Intake:
         finally:
             self._writing = None
 
-    async def _take(self, group: Sequence[tuple[Submission, asyncio.Future[Accepted]]]) -> None:
+    async def _take(self, group: Sequence[tuple[Submission, asyncio.Future[Submitted]]]) -> None:
         try:
-            results = await self._submit_all([submission for submission, _ in group])
+            async with self._database.write() as session:
+                results = await submissions.submit_all(session, [submission for submission, _ in group], self._context)
         except Exception as error:  # noqa: BLE001 - each request that waits for it answers with it
             if len(group) == 1:
                 _answer(group[0][1], error)
@@ -58,18 +50,8 @@ class Intake:
         for (_, answer), result in zip(group, results, strict=True):
             _answer(answer, result)
 
-    async def _submit_all(self, group: Sequence[Submission]) -> list[Accepted | RunyardError]:
-        async with self._database.write() as session:
-            results = await submissions.submit_all(session, group, self._context)
-            taken = [result.job for result in results if isinstance(result, Submitted)]
-            standings = await queue.standings(session, taken, self._clock())
-        return [
-            Accepted(result, standings[result.job.id]) if isinstance(result, Submitted) else result
-            for result in results
-        ]
 
-
-def _answer(answer: asyncio.Future[Accepted], result: Accepted | Exception) -> None:
+def _answer(answer: asyncio.Future[Submitted], result: Submitted | Exception) -> None:
     if answer.done():  # who asked has gone
         return
     if isinstance(result, Exception):

@@ -23,10 +23,11 @@ async def standings(session: Session, jobs: Iterable[Job], now: float) -> dict[s
     jobs = list(jobs)
     queued = [job.id for job in jobs if job.state == State.QUEUED]
     places = await queue.places(session, queued, now) if queued else {}
-    return {job.id: _standing(job, places.get(job.id), now) for job in jobs}
+    return {job.id: standing(job, places.get(job.id), now) for job in jobs}
 
 
-def _standing(job: Job, place: int | None, now: float) -> Standing:
+def standing(job: Job, place: int | None, now: float) -> Standing:
+    """Of a job whose place is known."""
     if job.state != State.QUEUED:
         return Standing()
     if place is None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from runyard.db.database import Session
-from runyard.db.queries import datasets, estimates, idempotency
+from runyard.db.queries import datasets, estimates, idempotency, queue
 from runyard.db.queries import jobs as queries
 from runyard.db.tables import IdempotencyKey, Job, Move
 from runyard.domain.errors import InvalidError, KeyReusedError, QueueFullError, RunyardError
 from runyard.domain.estimates import workload
 from runyard.domain.lifecycle import State
+from runyard.domain.placement import order
 from runyard.protocol.problems import Problem
 from runyard.protocol.specs import Spec
 from runyard.protocol.specs.script import ScriptSpec
@@ -43,10 +44,12 @@ class Submission:
 
 @dataclass
 class Submitted:
-    """`created` is False for a job that an earlier submission with the same key made; `moves` are of a new one."""
+    """`created` is False for a job that an earlier submission with the same key made; the rest is told of a new one."""
 
     job: Job
     created: bool
+    place: int | None = None
+    """In line, counted from 1."""
     moves: list[Move] = field(default_factory=list)
 
 
@@ -78,6 +81,7 @@ async def submit_all(
         context,
         known=await idempotency.get_all(session, [submission.key for submission in submissions if submission.key]),
         waiting=await queries.count_waiting(session),
+        line=await queue.lengths(session, submissions[0].at),
     )
     results: list[Submitted | RunyardError] = []
     for submission in submissions:
@@ -96,6 +100,8 @@ class _Group:
     context: Context
     known: dict[str, IdempotencyKey]
     waiting: int
+    line: dict[int, int]
+    """How many stand in it, by rank."""
     new: dict[str, tuple[Submitted, str]] = field(default_factory=dict)
     """By job, with who asked for it."""
     paces: dict[str, float | None] = field(default_factory=dict)
@@ -111,13 +117,18 @@ class _Group:
         await _require_uploads(session, submission.resolved)
         job = _job(submission)
         job.estimated_seconds = await self._estimate(session, job)
-        submitted = Submitted(job, created=True)
+        submitted = Submitted(job, created=True, place=self._stand_in_line(job))
         self.new[job.id] = (submitted, submission.actor)
-        self.waiting += 1
         if key:
             fingerprint = _fingerprint(submission.spec)
             self.known[key] = IdempotencyKey(key=key, body_sha256=fingerprint, job_id=job.id, created_at=submission.at)
         return submitted
+
+    def _stand_in_line(self, job: Job) -> int:
+        own = order.RANK[job.priority]
+        self.waiting += 1
+        self.line[own] = self.line.get(own, 0) + 1
+        return sum(length for rank, length in self.line.items() if rank <= own)
 
     async def _estimate(self, session: Session, job: Job) -> float | None:
         if job.workload is None or job.work is None:
@@ -132,8 +143,7 @@ class _Group:
         moves = await queries.add_all(session, new)
         for (submitted, _), move in zip(self.new.values(), moves, strict=True):
             submitted.moves.append(move)
-        session.add_all([known for known in self.known.values() if known.job_id in self.new])
-        await session.flush()
+        await idempotency.add_all(session, [known for known in self.known.values() if known.job_id in self.new])
 
 
 def _job(submission: Submission) -> Job:

@@ -1,8 +1,8 @@
 """Which submission made which job."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from runyard.db.database import Session
 from runyard.db.tables import IdempotencyKey
@@ -21,5 +21,10 @@ async def get_all(session: Session, keys: Collection[str]) -> dict[str, Idempote
 
 
 async def add(session: Session, key: IdempotencyKey) -> None:
-    session.add(key)
-    await session.flush()
+    await add_all(session, [key])
+
+
+async def add_all(session: Session, keys: Sequence[IdempotencyKey]) -> None:
+    names = ("key", "body_sha256", "job_id", "created_at")
+    if keys:
+        await session.execute(insert(IdempotencyKey), [{name: getattr(key, name) for name in names} for key in keys])

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, insert, or_, select
 from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
-from runyard.db.tables import FeedEvent, Job, Move
+from runyard.db.queries import events
+from runyard.db.tables import Job, Move
 from runyard.domain.lifecycle import FINAL, Cause, State, move
 
 RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
@@ -60,21 +62,24 @@ async def add(session: Session, job: Job, actor: str) -> None:
 
 async def add_all(session: Session, new: Sequence[tuple[Job, str]]) -> list[Move]:
     """New jobs, each with who asked for it; the first line of each one's history."""
+    if not new:
+        return []
     session.add_all([job for job, _ in new])
     await session.flush()  # what follows refers to them
-    moves = [
-        Move(job_id=job.id, at=job.created_at, before=None, after=job.state, cause="submitted", actor=actor)
+    rows = [
+        {"job_id": job.id, "at": job.created_at, "after": job.state, "cause": "submitted", "actor": actor}
         for job, actor in new
     ]
-    session.add_all(moves)
-    session.add_all([_told(move) for move in moves])
-    await session.flush()
+    moves = [Move(**row) for row in rows]
+    await session.execute(insert(Move), rows)
+    await events.append_all(session, [_told(move) for move in moves])
     return moves
 
 
-def _told(row: Move) -> FeedEvent:
+def _told(row: Move) -> dict[str, Any]:
     names = ("before", "after", "cause", "actor", "reason", "message", "attempt")
-    return FeedEvent(job_id=row.job_id, at=row.at, type="state", data={name: getattr(row, name) for name in names})
+    data = {name: getattr(row, name) for name in names}
+    return {"job_id": row.job_id, "at": row.at, "type": "state", "data": data}
 
 
 async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
@@ -113,8 +118,9 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
         reason=reason,
         message=message,
     )
-    session.add_all([row, _told(row)])
+    session.add(row)
     await session.flush()
+    await events.append_all(session, [_told(row)])
     return True
 
 

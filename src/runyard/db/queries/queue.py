@@ -40,6 +40,13 @@ async def places(session: Session, job_ids: Collection[str], now: float) -> dict
     return {job_id: position for job_id, position in rows}
 
 
+async def lengths(session: Session, now: float) -> dict[int, int]:
+    """How many stand in line, by the rank that they count as."""
+    ranks = select(_rank(now).label("rank")).where(IS_QUEUED, _may_start(now)).subquery()
+    rows = await session.execute(select(ranks.c.rank, func.count()).group_by(ranks.c.rank))
+    return {rank: count for rank, count in rows}
+
+
 async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str], at: float) -> None:
     """Write to the rows why jobs wait, and tell the feed; of the others nothing is known any more.
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from runyard.db.queries.jobs import Filter
 from runyard.db.tables import Job
 from runyard.domain.advice import Advice
+from runyard.domain.errors import InvalidError
 from runyard.domain.lifecycle import Cause, State
 from runyard.protocol.specs import SPEC_CLASSES, JobSpec
 from runyard.schemas.jobs import AdviceRead, ChangeRead, JobDetail, JobRead, Retry
@@ -80,22 +81,30 @@ async def submit(
 ) -> JobDetail:
     """Put a job in the queue. The body is the job itself, as in a job file."""
     submissions.require_storable(spec)
-    async with yard.database.read() as session:
-        known = await submissions.seen(session, spec, key)
-        resolved = None if known else await sources.resolve(session, spec, yard.context)
-    if resolved is not None:
+    try:
+        async with yard.database.read() as session:
+            resolved = await sources.resolve(session, spec, yard.context)
         sums = await datasets.require_usable(spec, resolved)
-        submission = Submission(spec, resolved, new_id(), ACTOR, yard.clock(), key, data_sha256=sums)
-        accepted = await yard.intake.submit(submission)
-        yard.changed()
-        known = accepted.submitted.job
-        response.headers["Location"] = f"/api/v1/jobs/{known.id}"
-        if accepted.submitted.created:
-            return _shown(History(known, (), accepted.submitted.moves), accepted.standing, None)
-    assert known is not None, "it was seen before or has just been taken"
+    except InvalidError:  # what a job that is known already names may be gone by now
+        async with yard.database.read() as session:
+            known = await submissions.seen(session, spec, key)
+        if known is None:
+            raise
+        return await _known(yard, known.id, response)
+    submission = Submission(spec, resolved, new_id(), ACTOR, yard.clock(), key, data_sha256=sums)
+    submitted = await yard.intake.submit(submission)
+    job = submitted.job
+    if not submitted.created:
+        return await _known(yard, job.id, response)
+    yard.changed()
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return _shown(History(job, (), submitted.moves), queue.standing(job, submitted.place, submission.at), None)
+
+
+async def _known(yard: Yard, job_id: str, response: Response) -> JobDetail:
     response.status_code = 200
-    response.headers["Location"] = f"/api/v1/jobs/{known.id}"
-    return await _detail(yard, known.id)
+    response.headers["Location"] = f"/api/v1/jobs/{job_id}"
+    return await _detail(yard, job_id)
 
 
 @router.get("", operation_id="list_jobs")
