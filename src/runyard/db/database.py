@@ -2,11 +2,13 @@
 
 import asyncio
 import copy
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, from_json, to_json
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -117,8 +119,26 @@ async def _connect(session: Session) -> None:
         raise DatabaseDownError from error
 
 
+def _dumps(value: Any) -> str:
+    """As JSON, five times as fast as Python's own way, which is for what UTF-8 can't hold."""
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:
+        return json.dumps(value)
+
+
+def _loads(text: str) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        return json.loads(text)
+
+
+JSON = {"json_serializer": _dumps, "json_deserializer": _loads}
+
+
 def _sqlite(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS}, **JSON)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _: object) -> None:
@@ -138,7 +158,7 @@ def _sqlite(url: URL) -> AsyncEngine:
 
 def _postgresql(url: URL) -> AsyncEngine:
     limits = {"lock_timeout": f"{BUSY_SECONDS}s", "idle_in_transaction_session_timeout": f"{BUSY_SECONDS}s"}
-    return create_async_engine(url, pool_pre_ping=True, connect_args={"server_settings": limits})
+    return create_async_engine(url, pool_pre_ping=True, connect_args={"server_settings": limits}, **JSON)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -42,11 +42,19 @@ def parse(line: bytes) -> tuple[AnyEvent, dict[str, Any]]:
     if len(line) > LONGEST_LINE:
         raise ValueError(f"it has {len(line)} bytes, more than {LONGEST_LINE}")
     event = any_event.validate_json(line.replace(rb"\u0000", rb"\ufffd"))
-    fields: dict[str, Any] = json.loads(event.model_dump_json())
+    fields = _metric_fields(event) if isinstance(event, MetricEvent) else json.loads(event.model_dump_json())
     step, size = fields.get("step", 0), fields.get("size_bytes", 0)
     if not (0 <= step <= LARGEST_STEP and 0 <= size <= LARGEST_SIZE and math.isfinite(event.at)):
         raise ValueError("a number in it is out of range")
     return event, fields
+
+
+def _metric_fields(event: MetricEvent) -> dict[str, Any]:
+    """The same as by way of JSON, in a fraction of the time: there may be ten thousand a second."""
+    values = {
+        name: value if value is not None and math.isfinite(value) else None for name, value in event.values.items()
+    }
+    return {**event.__dict__, "values": values}
 
 
 def read(lines: Iterable[bytes], snapshot: Snapshot) -> History:

@@ -167,3 +167,19 @@ async def test_one_that_freezes_in_the_middle_of_a_write_does_not_stop_the_other
     assert await count(other) == 1
     await frozen.close()
     await other.close()
+
+
+async def test_json_comes_back_as_it_was(database: Database) -> None:
+    odd = {"": [1, 2.5, None, True, {"é\u2028": "\\n\n"}], "big": 2**62, "small": 1e-300, "exact": 0.1 + 0.2}
+    async with database.write() as session:
+        session.add(job("job", resolved_spec=odd))
+    async with database.read() as session:
+        assert (await session.get_one(Job, "job")).resolved_spec == odd
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_json_that_utf_8_can_not_hold_comes_back_too(database: Database) -> None:
+    async with database.write() as session:
+        session.add(job("job", resolved_spec={"half a pair": "\ud83d"}))
+    async with database.read() as session:
+        assert (await session.get_one(Job, "job")).resolved_spec == {"half a pair": "\ud83d"}

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runyard.domain import history
 from runyard.protocol.events import Snapshot
@@ -18,6 +20,19 @@ def lines(*events: dict[str, Any], attempt: int = 1, first: int = 1) -> list[byt
 
 def metric(step: int, split: str = "train", **values: float) -> dict[str, Any]:
     return {"type": "metric", "step": step, "split": split, "values": values}
+
+
+@given(
+    st.integers(0, 2**31 - 1),
+    st.dictionaries(st.text(), st.one_of(st.none(), st.integers(-(2**70), 2**70), st.floats())),
+    st.sampled_from(["train", "eval"]),
+)
+def test_the_short_way_of_a_metric_comes_to_what_the_long_one_does(
+    step: int, values: dict[str, Any], split: str
+) -> None:
+    line = lines(metric(step, split, **{f"v{name}": value for name, value in values.items()}))[0]
+    event, fields = history.parse(line)
+    assert fields == json.loads(event.model_dump_json())
 
 
 def test_the_snapshot_is_the_newest_of_everything() -> None:

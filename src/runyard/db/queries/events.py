@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import func, insert, or_, select
 
 from runyard.db.database import Session
-from runyard.db.tables import FeedEvent
+from runyard.db.tables import FeedEvent, Table
+
+FEED = Table.metadata.tables[FeedEvent.__tablename__]
 
 
 async def append(session: Session, job_id: str, at: float, type_: str, data: dict[str, Any]) -> FeedEvent:
@@ -19,7 +21,7 @@ async def append(session: Session, job_id: str, at: float, type_: str, data: dic
 async def append_all(session: Session, events: Sequence[dict[str, Any]]) -> None:
     """Many at once, in their order; each has `job_id`, `at`, `type` and `data`."""
     if events:
-        await session.execute(insert(FeedEvent), events)
+        await (await session.connection()).execute(insert(FEED), events)
 
 
 async def after(session: Session, cursor: int, job_id: str | None = None, limit: int = 1000) -> Sequence[FeedEvent]:

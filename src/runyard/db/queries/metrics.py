@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from runyard.db.database import Session
-from runyard.db.tables import Metric
+from runyard.db.tables import Metric, Table
 
 Key = tuple[str, int]
+METRICS = Table.metadata.tables[Metric.__tablename__]
 
 
 async def record(session: Session, job_id: str, points: Mapping[Key, dict[str, Any]]) -> None:
@@ -29,7 +30,7 @@ async def record(session: Session, job_id: str, points: Mapping[Key, dict[str, A
         else:
             new.append({"job_id": job_id, "split": split, "step": step, **point})
     if new:
-        await session.execute(insert(Metric), new)
+        await (await session.connection()).execute(insert(METRICS), new)
 
 
 async def forget_after(session: Session, job_id: str, step: int) -> None:

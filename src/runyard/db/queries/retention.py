@@ -1,7 +1,7 @@
 """What the removal of old things has to know, and to write down."""
 
 import re
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, tuple_
 
@@ -39,21 +39,21 @@ async def ended(session: Session, before: float) -> list[Ended]:
     ]
 
 
-async def holders(session: Session, among: Set[str]) -> list[tuple[str, set[str]]]:
+async def holders(session: Session, among: set[str]) -> list[tuple[str, set[str]]]:
     """Which of some jobs are named by one that has not ended or is to be kept, with the reason why they must stay."""
     return await _naming(session, or_(~IS_FINAL, Job.kept) & Job.removed_at.is_(None), among)
 
 
-async def named_by(session: Session, job_ids: Collection[str], among: Set[str]) -> list[tuple[str, set[str]]]:
+async def named_by(session: Session, job_ids: Collection[str], among: set[str]) -> list[tuple[str, set[str]]]:
     """The same for what certain jobs name."""
     return await _naming(session, Job.id.in_(job_ids), among)
 
 
-def named(text: str, among: Set[str]) -> set[str]:
+def named(text: str, among: set[str]) -> set[str]:
     """Which of some jobs the JSON of a spec names, be it as a part of a path."""
     plain = ESCAPED.sub(" ", text) if "\\" in text else text
     # Ten thousand specs are looked through at once: no way to find the words is faster.
-    return set(among.intersection(plain.encode().translate(SPACED).decode().split()))
+    return among.intersection(plain.encode().translate(SPACED).decode().split())
 
 
 async def oldest_attempt(session: Session) -> float | None:
@@ -111,13 +111,13 @@ async def _new(session: Session) -> Cleanup:
     return row
 
 
-async def _naming(session: Session, which: ColumnElement[bool], among: Set[str]) -> list[tuple[str, set[str]]]:
+async def _naming(session: Session, which: ColumnElement[bool], among: set[str]) -> list[tuple[str, set[str]]]:
     columns = (Job.id, Job.state, Job.kept, Job.parent_id, cast(Job.resolved_spec, Text))
     # There may be ten thousand in the queue: in parts, so that requests are answered in between.
     rows = await session.stream(select(*columns).where(which).execution_options(yield_per=PART))
     found = []
     async for part in rows.partitions():
         for id_, state, kept, parent_id, spec in part:
-            if needed := (named(spec, among) | ({parent_id} & among)) - {id_}:
+            if needed := (named(spec, among) | ({parent_id or ""} & among)) - {id_}:
                 found.append((f"the {'kept' if kept else state} job {id_} needs it", needed))
     return found
