@@ -120,12 +120,12 @@ async def open_yard(parts: Parts) -> AsyncIterator[FastAPI]:
 
         if settings.engine:
             leadership = _leadership(parts, database, notify)
-            heard["work"] = leadership.wake
+            heard |= {"work": leadership.wake, "queue": leadership.wake_scheduler}
             running.append(leadership.run())
 
-        def wake() -> None:
-            heard.get("work", notify)()
-            bell.ring("feed", "work")
+        def wake(topic: Topic) -> None:
+            heard.get(topic, notify)()
+            bell.ring("feed", topic)
 
         yard = Yard(
             database,
@@ -151,7 +151,7 @@ async def _run_engine(parts: Parts, announce: Callable[[str], None]) -> None:
         heard: dict[Topic, Callable[[], None]] = {}
         bell = Bell(database, heard)
         leadership = _leadership(parts, database, partial(bell.ring, "feed"))
-        heard["work"] = leadership.wake
+        heard |= {"work": leadership.wake, "queue": leadership.wake_scheduler}
         async with _beside(bell.run()):
             announce(leadership.name)
             await leadership.run()

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from runyard.db.database import Database
 
-Topic = Literal["feed", "work"]
-"""There is something new to show; there is something to do."""
+Topic = Literal["feed", "queue", "work"]
+"""There is something new to show; somebody more stands in line; there is something else to do."""
 
 CHANNEL = "runyard"
 RECONNECT_SECONDS = 1.0

@@ -58,7 +58,12 @@ class Engine:
         self._submitting.wake()
         self._cleaning.wake()
 
+    def wake_scheduler(self) -> None:
+        """Somebody more stands in line."""
+        self._filling.wake()
+
     def _fill(self) -> None:
+        self.scheduler.hurry()
         self._filling.wake()
 
     def _leave_room(self) -> None:

@@ -49,6 +49,11 @@ class Leadership:
         if self._engine is not None:
             self._engine.wake()
 
+    def wake_scheduler(self) -> None:
+        """Somebody more stands in line, and nothing else has changed."""
+        if self._engine is not None:
+            self._engine.wake_scheduler()
+
     async def run(self) -> None:
         """Until cancelled; an outage of the database only delays it."""
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from runyard.db.database import Session
 from runyard.db.queries import attempts, jobs, queue
@@ -17,8 +18,9 @@ HEAD = 1000
 """So many are looked at first; all the others only if these leave room."""
 DRIFT_SECONDS, DRIFT = 30.0, 0.2
 """An expected start that moves by less, absolutely or of the time that is left, is not told again."""
-REST = 2.0
-"""The line is not read again for so many times as long as it took; submissions by the hundred need the time, too."""
+REST, REST_FULL = 2.0, 15.0
+"""The line is not read again for so many times as long as it took: submissions by the hundred need the time, too. While
+nobody can start anyhow, who has come is looked at still later; room that is left ends such a rest."""
 
 
 class Scheduler:
@@ -28,7 +30,12 @@ class Scheduler:
         self._next_start: float | None = None
         self._told: dict[str, Wait] | None = None
         """What the rows of waiting jobs say; None until that is known."""
-        self._rested = 0.0
+        self._resting = self._rested = 0.0
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Something else than the line has changed, most likely the room."""
+        self._hurried.set()
 
     def pause(self) -> float:
         """Until there may be something to start that nobody tells of."""
@@ -38,14 +45,23 @@ class Scheduler:
 
     async def tick(self) -> bool:
         clock = asyncio.get_running_loop().time
-        await asyncio.sleep(self._rested - clock())
+        await asyncio.sleep(self._resting - clock())
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._rested):
+                await self._hurried.wait()
+        self._hurried.clear()
         began = clock()
+        is_full = False
         try:
-            return await self._tick()
+            is_full = await self._tick()
         finally:
-            self._rested = clock() + REST * (clock() - began)
+            took = clock() - began
+            self._resting = clock() + REST * took
+            self._rested = clock() + (REST_FULL if is_full else REST) * took
+        return False
 
     async def _tick(self) -> bool:
+        """Is there no room for any more?"""
         async with self._context.database.read() as session:
             plan = await self._plan(session)
             before = {id_: None for id_ in await queue.told(session)} if self._told is None else self._told
@@ -54,7 +70,7 @@ class Scheduler:
         gone = before.keys() - waits.keys()
         if not plan.starts and not plan.preemptions and not news and not gone:
             self._told = {id_: wait for id_, wait in before.items() if wait is not None}
-            return False
+            return plan.is_full
         async with self._context.database.write() as session:
             for start in plan.starts:
                 await self._start(session, start)
@@ -66,7 +82,7 @@ class Scheduler:
         if plan.starts or plan.preemptions:
             self._placed()
         self._context.notify()
-        return False
+        return plan.is_full
 
     async def _plan(self, session: Session) -> Plan:
         """What is read here can only have changed in ways that `_start` sees when it is applied: nobody else places."""

@@ -48,8 +48,7 @@ class Calendar:
     async def _submit(self, schedule: Schedule) -> None:
         context, limits = self._context, self._context.limits
         spec = schedules.spec_of(schedule)
-        async with context.database.read() as session:
-            resolved = await sources.resolve(session, spec, limits)
+        resolved = await sources.resolve(context.database, spec, limits)
         sums = await datasets.require_usable(spec, resolved)
         submission = Submission(spec, resolved, context.new_id(), schedules.ACTOR, context.clock(), data_sha256=sums)
         async with context.database.write() as session:

@@ -3,11 +3,13 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Query
 from starlette.requests import HTTPConnection
 
+from runyard.db.bell import Topic
 from runyard.db.database import Database
 from runyard.db.queries import events
 from runyard.schemas.system import GpuRead
@@ -26,7 +28,7 @@ class Yard:
     database: Database
     hub: Hub
     context: Context
-    wake: Callable[[], None]
+    wake: Callable[[Topic], None]
     clock: Callable[[], float]
     gpus: Callable[[], list[GpuRead]]
     slots: int
@@ -37,12 +39,12 @@ class Yard:
     intake: Intake = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "intake", Intake(self.database, self.context))
+        object.__setattr__(self, "intake", Intake(self.database, self.context, partial(self.changed, "queue")))
 
-    def changed(self) -> None:
+    def changed(self, topic: Topic = "work") -> None:
         """After a commit: open pages and the engine hear of it at once."""
         self.hub.notify()
-        self.wake()
+        self.wake(topic)
 
     async def cursor(self, after: int | str) -> int:
         """Where a stream begins; one from the future, as of another data folder, means now."""

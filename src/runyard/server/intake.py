@@ -1,7 +1,7 @@
 """Takes submissions in groups: those that come while one group is written are the next, in one transaction."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runyard.db.database import Database
 from runyard.services import submissions
@@ -10,13 +10,16 @@ from runyard.services.submissions import Submission, Submitted
 
 MOST = 100
 """In one group, so that none holds up the other writers for long."""
+PAUSE = 0.02
+"""Seconds after a group in which the next one gathers: most of what a group costs, it costs however small it is."""
 
 
 class Intake:
     """One transaction a submission would let no more through than the disk and the processor make transactions."""
 
-    def __init__(self, database: Database, context: Context) -> None:
-        self._database, self._context = database, context
+    def __init__(self, database: Database, context: Context, taken: Callable[[], None]) -> None:
+        """`taken` is called when there are new jobs."""
+        self._database, self._context, self._taken = database, context, taken
         self._waiting: list[tuple[Submission, asyncio.Future[Submitted]]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -33,6 +36,8 @@ class Intake:
             while self._waiting:
                 group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 await self._take(group)
+                self._taken()
+                await asyncio.sleep(PAUSE)
         finally:
             self._writing = None
 

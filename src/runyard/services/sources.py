@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from runyard.db.database import Session
+from runyard.db.database import Database, Session
 from runyard.db.queries import datasets
 from runyard.db.tables import DataSet
 from runyard.domain.errors import InvalidError
@@ -47,12 +47,13 @@ class _RefusedError(Exception):
     """The message says what to name instead."""
 
 
-async def resolve(session: Session, spec: Spec, context: Context) -> Resolved:
+async def resolve(database: Database, spec: Spec, context: Context) -> Resolved:
     """Find what a spec names. Raises InvalidError with one problem for each field that names nothing usable."""
     if isinstance(spec, ScriptSpec):
         require(commands.missing(spec))  # whoever may run a program may read any file with it
         return Resolved(spec)
-    return await _resolve(session, spec, context)
+    async with database.read() as session:
+        return await _resolve(session, spec, context)
 
 
 def require(problems: list[Problem]) -> None:

@@ -220,9 +220,9 @@ async def test_a_schedule_changed_while_its_data_were_checked_is_left_alone(plac
     seen = await place.add()
     async with place.database.write() as session:
         await schedules.remove(session, "hourly")
+    spec = schedules.spec_of(seen)
+    resolved = await resolve(place.database, spec, place.yard.context.limits)
     async with place.database.write() as session:
-        spec = schedules.spec_of(seen)
-        resolved = await resolve(session, spec, place.yard.context.limits)
         submission = Submission(spec, resolved, "j", "me", START)
         assert await schedules.submit(session, seen, submission, place.yard.context.limits) is None
     assert await place.jobs() == []

@@ -35,7 +35,7 @@ async def yard(database: Database, context: Context) -> AsyncIterator[Yard]:
     hub = Hub(database, size=50)
     await hub.start()
     reading = asyncio.create_task(hub.run())
-    yield Yard(database, hub, context, wake=lambda: None, clock=time.time, gpus=list, slots=1)
+    yield Yard(database, hub, context, wake=lambda topic: None, clock=time.time, gpus=list, slots=1)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
 

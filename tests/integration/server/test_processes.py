@@ -209,9 +209,7 @@ def test_what_one_process_writes_the_others_hear_of_at_once(yard: Processes) -> 
     engine, _ = yard.start("engine")
     eventually(lambda: leader(api) == engine.pid)
     waits = []
-    for _ in range(5):
-        time.sleep(0.3)  # so that nobody is awake by chance
-        began = time.monotonic()
+    for _ in range(10):
         with other.stream("GET", "/stream", params={"after": "latest"}) as stream:
             lines = stream.iter_lines()
             next(lines)
@@ -223,7 +221,7 @@ def test_what_one_process_writes_the_others_hear_of_at_once(yard: Processes) -> 
         eventually(lambda job=job: state(api, job) == "running")
         (yard.run(job) / "go").touch()
         eventually(lambda job=job: state(api, job) == "completed")
-    assert sorted(waits)[2] < 0.3, waits
+    assert sum(waits) < 10, waits  # without being told they would take 25 seconds, give or take 5
 
 
 @on_postgresql

@@ -61,11 +61,12 @@ async def add(session: Session, job: Job, actor: str) -> None:
 
 
 async def add_all(session: Session, new: Sequence[tuple[Job, str]]) -> list[Move]:
-    """New jobs, each with who asked for it; the first line of each one's history."""
+    """New jobs, each with who asked for it; the first line of each one's history. There may be hundreds a second, so
+    the session does not take charge of the objects."""
     if not new:
         return []
-    session.add_all([job for job, _ in new])
-    await session.flush()  # what follows refers to them
+    names = Job.__table__.columns.keys()
+    await session.execute(insert(Job), [{name: getattr(job, name) for name in names} for job, _ in new])
     rows = [
         {"job_id": job.id, "at": job.created_at, "after": job.state, "cause": "submitted", "actor": actor}
         for job, actor in new

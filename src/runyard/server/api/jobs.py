@@ -10,7 +10,7 @@ from runyard.domain.advice import Advice
 from runyard.domain.errors import InvalidError
 from runyard.domain.lifecycle import Cause, State
 from runyard.protocol.specs import SPEC_CLASSES, JobSpec
-from runyard.schemas.jobs import AdviceRead, ChangeRead, JobDetail, JobRead, Retry
+from runyard.schemas.jobs import AdviceRead, AttemptRead, ChangeRead, JobDetail, JobRead, MoveRead, Retry
 from runyard.schemas.page import Page
 from runyard.schemas.retention import KeepAsk
 from runyard.server.api import failing
@@ -82,8 +82,7 @@ async def submit(
     """Put a job in the queue. The body is the job itself, as in a job file."""
     submissions.require_storable(spec)
     try:
-        async with yard.database.read() as session:
-            resolved = await sources.resolve(session, spec, yard.context)
+        resolved = await sources.resolve(yard.database, spec, yard.context)
         sums = await datasets.require_usable(spec, resolved)
     except InvalidError:  # what a job that is known already names may be gone by now
         async with yard.database.read() as session:
@@ -96,7 +95,6 @@ async def submit(
     job = submitted.job
     if not submitted.created:
         return await _known(yard, job.id, response)
-    yard.changed()
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return _shown(History(job, (), submitted.moves), queue.standing(job, submitted.place, submission.at), None)
 
@@ -191,8 +189,9 @@ async def _ask(yard: Yard, job_id: str, cause: Cause) -> JobDetail:
 
 
 def _read(job: Job, standing: Standing) -> JobRead:
-    told = {"queue_position": standing.position, "wait_cause": standing.cause}
-    return JobRead.model_validate(job).model_copy(update=told)
+    read = JobRead.model_validate(job)
+    read.queue_position, read.wait_cause = standing.position, standing.cause
+    return read
 
 
 async def _detail(yard: Yard, job_id: str) -> JobDetail:
@@ -204,14 +203,12 @@ async def _detail(yard: Yard, job_id: str) -> JobDetail:
 
 
 def _shown(history: History, standing: Standing, advice: Advice | None) -> JobDetail:
-    return JobDetail.model_validate(
-        {
-            **_read(history.job, standing).model_dump(),
-            "spec": history.job.spec,
-            "advice": advice and _advice(advice),
-            "attempt_history": history.attempts,
-            "moves": history.moves,
-        }
+    return JobDetail.model_construct(  # of parts that have been looked at
+        **dict(_read(history.job, standing)),
+        spec=history.job.spec,
+        advice=_advice(advice) if advice else None,
+        attempt_history=[AttemptRead.model_validate(attempt) for attempt in history.attempts],
+        moves=[MoveRead.model_validate(move) for move in history.moves],
     )
 
 

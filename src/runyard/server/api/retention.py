@@ -41,5 +41,5 @@ async def apply(yard: YardDep) -> CleanupRead:
     """Have the engine remove now what it would remove within the hour."""
     async with yard.database.write() as session:
         found = CleanupRead.model_validate(await retention.ask(session, yard.clock()))
-    yard.wake()
+    yard.wake("work")
     return found

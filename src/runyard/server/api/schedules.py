@@ -23,14 +23,13 @@ router = APIRouter(prefix="/schedules", tags=["schedules"])
 async def add(yard: YardDep, response: Response, ask: ScheduleAsk) -> ScheduleRead:
     """Have a job submitted at a time, or again and again by a cron line; it is checked as if it were submitted now."""
     submissions.require_storable(ask.spec)
-    async with yard.database.read() as session:
-        resolved = await sources.resolve(session, ask.spec, yard.context)
+    resolved = await sources.resolve(yard.database, ask.spec, yard.context)
     await datasets.require_usable(ask.spec, resolved)
     name = ask.name or ask.spec.name or submissions.default_name(resolved)
     request = schedules.Request(ask.spec, name, ask.cron, ask.at, ask.timezone)
     async with yard.database.write() as session:
         schedule, created = await schedules.add(session, request, new_id(), yard.clock())
-    yard.wake()
+    yard.wake("work")
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/v1/schedules/{schedule.id}"
     return ScheduleRead.model_validate(schedule)
@@ -63,7 +62,7 @@ async def resume(yard: YardDep, name: str) -> ScheduleRead:
     """Go on from its next time."""
     async with yard.database.write() as session:
         schedule = await schedules.resume(session, name, yard.clock())
-    yard.wake()
+    yard.wake("work")
     return ScheduleRead.model_validate(schedule)
 
 
