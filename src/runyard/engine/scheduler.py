@@ -108,8 +108,8 @@ class Scheduler:
         if job is None or job.state != State.QUEUED:
             return
         context, now = self._context, self._context.clock()
-        attempt = await attempts.begin(session, job, context.new_id(), context.executor.name, start, now)
-        await attempts.claim(session, [attempt.id], context.lease())
+        beginning = attempts.Beginning(context.new_id(), context.executor.name, context.lease())
+        attempt = attempts.begin(session, job, beginning, start, now)
         await jobs.apply_move(session, job, Cause.PLACED, "scheduler", now, attempt=attempt.number)
 
     async def _preempt(self, session: Session, preemption: Preemption) -> None:

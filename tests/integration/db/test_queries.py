@@ -4,7 +4,7 @@ import pytest
 
 from runyard.db.database import Database
 from runyard.db.queries import artifacts, attempts, checkpoints, events, jobs, metrics, moves
-from runyard.db.queries.attempts import Lease
+from runyard.db.queries.attempts import Beginning, Lease
 from runyard.db.tables import Attempt, Job
 from runyard.domain.errors import IllegalMoveError
 from runyard.domain.lifecycle import Cause
@@ -94,11 +94,10 @@ async def test_a_repeated_wish_leaves_no_trace_and_an_illegal_one_an_error(datab
 async def begin(database: Database, lease: Lease | None = None) -> Attempt:
     async with database.write() as session:
         job = await session.get_one(Job, "job")
-        attempt = await attempts.begin(
-            session, job, f"attempt-{job.attempts + 1}", "local", Start("job", "m", (1,)), 2.0
-        )
-        if lease:
-            await attempts.claim(session, [attempt.id], lease)
+        beginning = Beginning(f"attempt-{job.attempts + 1}", "local", lease or Lease("here", "token"))
+        attempt = attempts.begin(session, job, beginning, Start("job", "m", (1,)), 2.0)
+        if lease is None:
+            attempt.lease_owner = attempt.lease_token = None
         return attempt
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from runyard.db.database import Database
 from runyard.db.queries import attempts, events, jobs, queue
-from runyard.db.queries.attempts import Lease
+from runyard.db.queries.attempts import Beginning, Lease
 from runyard.db.tables import Job
 from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import RANK, Held, Needs, Start, Wait, Waiting, order
@@ -93,8 +93,8 @@ async def test_what_attempts_hold_until_it_is_released(database: Database) -> No
 
     async with database.write() as session:
         job = await session.get_one(Job, "a")
-        attempt = await attempts.begin(session, job, "x", "local", Start("a", "once here", (1,)), NOW)
-        await attempts.claim(session, ["x"], Lease("me", "token"))
+        beginning = Beginning("x", "local", Lease("me", "token"))
+        attempt = attempts.begin(session, job, beginning, Start("a", "once here", (1,)), NOW)
         assert (attempt.machine, attempt.gpu_memory_mb, attempt.cpus, attempt.memory_mb) == ("once here", 7, 2.0, 8)
         await jobs.apply_move(session, job, Cause.PLACED, "scheduler", NOW)
     assert await taken() == [held]

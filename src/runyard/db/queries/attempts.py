@@ -22,14 +22,25 @@ class Lease:
     token: str
 
 
-async def begin(session: Session, job: Job, id_: str, executor: str, start: Start, at: float) -> Attempt:
-    """The next try of a job: the intent, written down before anything is started."""
+@dataclass(frozen=True)
+class Beginning:
+    """What an engine gives an attempt that it begins."""
+
+    id: str
+    executor: str
+    lease: Lease
+
+
+def begin(session: Session, job: Job, beginning: Beginning, start: Start, at: float) -> Attempt:
+    """The next try of a job, written with the session's next flush: the intent, before anything is started."""
     job.attempts += 1
     attempt = Attempt(
-        id=id_,
+        id=beginning.id,
         job_id=job.id,
         number=job.attempts,
-        executor=executor,
+        executor=beginning.executor,
+        lease_owner=beginning.lease.owner,
+        lease_token=beginning.lease.token,
         machine=start.machine,
         gpus=list(start.gpus),
         gpu_memory_mb=job.gpu_memory_mb if start.gpus else None,
@@ -38,7 +49,6 @@ async def begin(session: Session, job: Job, id_: str, executor: str, start: Star
         created_at=at,
     )
     session.add(attempt)
-    await session.flush()
     return attempt
 
 
