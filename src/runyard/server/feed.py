@@ -13,33 +13,37 @@ from weakref import WeakValueDictionary
 
 from runyard.db.database import Database
 from runyard.db.queries import events, jobs
-from runyard.db.tables import FeedEvent
 from runyard.domain.lifecycle import FINAL
 from runyard.schemas.jobs import EventRead
 
 RING = 8192
+RING_BYTES = 16 << 20
+"""Entries are a few hundred bytes; should they be much more, fewer are kept."""
 PAGE = 1000
-BATCH = 256
+BATCH = 64
+"""What one subscriber is given at once, and may keep from being forgotten while it takes it."""
+PULSE_SECONDS = 15.0
+"""Between two signs of life, to everybody at once: a timer for each would cost more than all else."""
 FALLBACK_SECONDS = 0.5
 """How long an event written by another process may stay unseen."""
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A row of the feed as it goes over the wire; of a state, `final` tells whether the job has ended with it."""
+    """A row of the feed as JSON; of a state, `final` tells whether the job has ended with it."""
 
     id: int
     job_id: str
     type: str
-    text: str
+    text: bytes
     final: bool | None = None
 
 
-def render(row: FeedEvent) -> Entry:
+def render(row: events.Event) -> Entry:
     final = row.data["after"] in FINAL if row.type == "state" else None
-    return Entry(row.id, row.job_id, row.type, EventRead.model_validate(row).model_dump_json(), final)
+    return Entry(row.id, row.job_id, row.type, EventRead.model_validate(row).model_dump_json().encode(), final)
 
 
 class Hub:
@@ -50,6 +54,7 @@ class Hub:
         self._size = size
         self._ids: list[int] = []
         self._entries: list[Entry] = []
+        self._bytes = 0
         self._floor = 0
         self._news = asyncio.Event()
         self._waiting: WeakValueDictionary[str | None, asyncio.Event] = WeakValueDictionary()
@@ -71,7 +76,12 @@ class Hub:
 
     async def run(self) -> None:
         """Read new rows until cancelled; an outage of the database only delays them."""
+        now = asyncio.get_running_loop().time
+        pulse = now() + PULSE_SECONDS
         while True:
+            if now() > pulse:
+                pulse = now() + PULSE_SECONDS
+                self._wake(list(self._waiting))
             try:
                 async with asyncio.timeout(FALLBACK_SECONDS):
                     await self._news.wait()
@@ -84,17 +94,17 @@ class Hub:
                 log.warning("the feed can't read the database and tries again: %s", error)
                 await asyncio.sleep(FALLBACK_SECONDS)
 
-    def follow(self, cursor: int, job_id: str | None, idle: float) -> AsyncIterator[Sequence[Entry]]:
-        """Entries after a cursor in batches, an empty batch after `idle` seconds without any.
+    def follow(self, cursor: int, job_id: str | None) -> AsyncIterator[Sequence[Entry]]:
+        """Entries after a cursor in batches, now and then an empty one as a sign of life.
 
         A job's stream ends, with an entry of type "end", when the job has ended and everything was given. Every
         stream ends when the hub closes.
         """
-        return self._follow(cursor, None, idle) if job_id is None else self._follow_to_end(cursor, job_id, idle)
+        return self._follow(cursor, None) if job_id is None else self._follow_to_end(cursor, job_id)
 
-    async def _follow_to_end(self, cursor: int, job_id: str, idle: float) -> AsyncIterator[Sequence[Entry]]:
+    async def _follow_to_end(self, cursor: int, job_id: str) -> AsyncIterator[Sequence[Entry]]:
         ended, end = await self._end(cursor, job_id)
-        batches = self._follow(cursor, job_id, idle)
+        batches = self._follow(cursor, job_id)
         while end is None and (batch := await anext(batches, None)) is not None:
             yield batch
             for entry in batch:
@@ -105,23 +115,24 @@ class Hub:
         if end is not None:
             yield [end]
 
-    async def _follow(self, cursor: int, job_id: str | None, idle: float) -> AsyncIterator[Sequence[Entry]]:
+    async def _follow(self, cursor: int, job_id: str | None) -> AsyncIterator[Sequence[Entry]]:
+        woken = False
         while not self.closed:
             event = self._waiting.setdefault(job_id, asyncio.Event())  # before looking, so that no entry slips through
             batch, cursor = await self._after(cursor, job_id)
-            if not batch:
-                try:
-                    async with asyncio.timeout(idle):
-                        await event.wait()
-                    continue
-                except TimeoutError:
-                    pass
-            yield batch
+            if batch or woken:
+                woken = False
+                yield batch
+                if len(batch) == BATCH:
+                    await asyncio.sleep(0)  # one that has much to catch up with must not keep others waiting
+            else:
+                await event.wait()
+                woken = True
 
-    async def stored(self, cursor: int, job_id: str | None) -> list[Entry]:
-        """One page after a cursor, from the database."""
+    async def _stored(self, cursor: int, job_id: str | None, limit: int) -> list[Entry]:
+        """Those after a cursor, from the database."""
         async with self._database.read() as session:
-            return [render(row) for row in await events.after(session, cursor, job_id, PAGE)]
+            return [render(row) for row in await events.after(session, cursor, job_id, limit)]
 
     async def _end(self, cursor: int, job_id: str) -> tuple[bool, Entry | None]:
         """Has the job ended? And the last entry of its stream, if moreover nothing follows the cursor."""
@@ -132,13 +143,13 @@ class Hub:
             if await events.after(session, cursor, job_id, 1):
                 return True, None
         read = EventRead(id=cursor, job_id=job_id, at=job.updated_at, type="end", data={"state": job.state})
-        return True, Entry(cursor, job_id, read.type, read.model_dump_json(), True)
+        return True, Entry(cursor, job_id, read.type, read.model_dump_json().encode(), True)
 
     async def _after(self, cursor: int, job_id: str | None) -> tuple[Sequence[Entry], int]:
         """The next entries, and the cursor behind everything that was looked at for them."""
         if cursor < self._floor:
             floor = self._floor
-            batch = await self.stored(cursor, job_id)
+            batch = await self._stored(cursor, job_id, BATCH)
             return batch, batch[-1].id if batch else floor
         start = bisect.bisect_right(self._ids, cursor)
         found = self._entries[start : start + BATCH] if job_id is None else self._of_job(start, job_id)
@@ -159,19 +170,27 @@ class Hub:
     async def _read(self) -> None:
         full = True
         while full:
-            rows = await self.stored(self._ids[-1] if self._ids else self._floor, None)
+            rows = await self._stored(self._ids[-1] if self._ids else self._floor, None, PAGE)
             full = len(rows) == PAGE
             self._add(rows)
 
     def _add(self, entries: Sequence[Entry]) -> None:
         self._entries += entries
         self._ids += [entry.id for entry in entries]
-        if len(self._ids) > 2 * self._size:
-            cut = len(self._ids) - self._size
-            self._floor = self._ids[cut - 1]
-            del self._ids[:cut], self._entries[:cut]
+        self._bytes += sum(len(entry.text) for entry in entries)
+        if len(self._ids) > 2 * self._size or self._bytes > 2 * RING_BYTES:
+            self._forget()
         if entries:
             self._wake([None, *{entry.job_id for entry in entries}])
+
+    def _forget(self) -> None:
+        """All but the newest: half of what fits, so that it is seldom done."""
+        cut, self._bytes = len(self._entries), 0
+        while self._bytes < RING_BYTES and cut > len(self._entries) - self._size:
+            cut -= 1
+            self._bytes += len(self._entries[cut].text)
+        self._floor = self._ids[cut - 1]
+        del self._ids[:cut], self._entries[:cut]
 
     def _wake(self, topics: Iterable[str | None]) -> None:
         for topic in topics:

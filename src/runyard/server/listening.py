@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import uvicorn
 
+from runyard.server.wire import Wire
+
 GRACE_SECONDS = 2
 """For requests under way when the server stops; streams are told to end at once."""
 CLIENT_SILENCE_MILLISECONDS = 600_000
@@ -43,6 +45,7 @@ def config() -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ws=Wire,
         ws_per_message_deflate=False,  # costs far more time than loopback saves
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

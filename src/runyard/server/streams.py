@@ -9,10 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from runyard.server import wire
 from runyard.server.feed import Entry
 
 Batches = AsyncIterator[Sequence[Entry]]
-KEEP_ALIVE_SECONDS = 15.0
 STALLED_SECONDS = 60.0
 """A client that takes nothing for so long is left; it can come back with its cursor."""
 LAST_WORD_SECONDS = 1.0
@@ -36,9 +36,9 @@ class EventStream(Response):
         await until_first(self._send_all(send), _gone(receive, "http.disconnect"))
 
     async def _send_all(self, send: Send) -> None:
-        await _send_text(send, f"retry: {RETRY_MILLISECONDS}\n\n")
+        await _send(send, b"retry: %d\n\n" % RETRY_MILLISECONDS)
         async for batch in self._batches:
-            await _send_text(send, "".join(map(_framed, batch)) or ": nothing new\n\n")
+            await _send(send, b"".join(map(_event, batch)) or b": nothing new\n\n")
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -63,7 +63,7 @@ class TextStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         async for text in self._texts:
-            await _send_text(send, text)
+            await _send(send, text.encode())
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -81,12 +81,14 @@ async def serve_socket(websocket: WebSocket, batches: Batches) -> None:
 
 
 async def _send_messages(websocket: WebSocket, batches: Batches) -> None:
-    code = RESTART
+    code, client = RESTART, wire.of(websocket.scope)
     async for batch in batches:
-        async with asyncio.timeout(STALLED_SECONDS):
-            for entry in batch:
-                await websocket.send_text(entry.text)
-                code = ENDED if entry.type == "end" else code
+        for entry in batch:
+            while client.is_full:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await client.writable.wait()
+            client.send_text(entry.text)
+            code = ENDED if entry.type == "end" else code
     await websocket.close(code)
 
 
@@ -109,10 +111,10 @@ async def _gone(receive: Receive, last: str) -> None:
         pass
 
 
-def _framed(entry: Entry) -> str:
-    return f"id: {entry.id}\nevent: {entry.type}\ndata: {entry.text}\n\n"
+def _event(entry: Entry) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (entry.id, entry.type.encode(), entry.text)
 
 
-async def _send_text(send: Send, text: str) -> None:
+async def _send(send: Send, body: bytes) -> None:
     async with asyncio.timeout(STALLED_SECONDS):
-        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": body, "more_body": True})

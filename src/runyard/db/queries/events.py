@@ -1,14 +1,33 @@
 """The feed: what open pages are told, in the order of its ids."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, or_, select
+from sqlalchemy import bindparam, func, insert, or_, select
 
 from runyard.db.database import Session
 from runyard.db.tables import FeedEvent, Table
 
 FEED = Table.metadata.tables[FeedEvent.__tablename__]
+
+
+class Event(NamedTuple):
+    """A row as it was read: who follows the feed reads many, and needs none that notice when they are changed."""
+
+    id: int
+    job_id: str
+    at: float
+    type: str
+    data: dict[str, Any]
+
+
+AFTER = (
+    select(*(FEED.c[name] for name in Event._fields))
+    .where(FEED.c.id > bindparam("cursor"))
+    .order_by(FEED.c.id)
+    .limit(bindparam("most"))
+)
+AFTER_OF_JOB = AFTER.where(FEED.c.job_id == bindparam("of_job"))
 
 
 async def append(session: Session, job_id: str, at: float, type_: str, data: dict[str, Any]) -> FeedEvent:
@@ -24,11 +43,10 @@ async def append_all(session: Session, events: Sequence[dict[str, Any]]) -> None
         await (await session.connection()).execute(insert(FEED), events)
 
 
-async def after(session: Session, cursor: int, job_id: str | None = None, limit: int = 1000) -> Sequence[FeedEvent]:
-    query = select(FeedEvent).where(FeedEvent.id > cursor).order_by(FeedEvent.id).limit(limit)
-    if job_id is not None:
-        query = query.where(FeedEvent.job_id == job_id)
-    return (await session.scalars(query)).all()
+async def after(session: Session, cursor: int, job_id: str | None = None, limit: int = 1000) -> list[Event]:
+    query = AFTER if job_id is None else AFTER_OF_JOB
+    rows = await session.execute(query, {"cursor": cursor, "most": limit, "of_job": job_id})
+    return [Event(*row) for row in rows]
 
 
 async def last_id(session: Session) -> int:

@@ -93,7 +93,7 @@ async def _page(yard: Yard, after: int, limit: int, job_id: str | None) -> Page[
 async def _stream(yard: Yard, after: int | str, last_event_id: int | None, job_id: str | None) -> Response:
     await _require(yard, job_id)
     cursor = await yard.cursor(after if last_event_id is None else last_event_id)
-    return streams.EventStream(yard.hub.follow(cursor, job_id, streams.KEEP_ALIVE_SECONDS))
+    return streams.EventStream(yard.hub.follow(cursor, job_id))
 
 
 async def _serve(websocket: WebSocket, yard: Yard, after: int | str, job_id: str | None) -> None:
@@ -103,7 +103,7 @@ async def _serve(websocket: WebSocket, yard: Yard, after: int | str, job_id: str
         await websocket.send_denial_response(as_response(error))
         return
     cursor = await yard.cursor(after)
-    await streams.serve_socket(websocket, yard.hub.follow(cursor, job_id, streams.KEEP_ALIVE_SECONDS))
+    await streams.serve_socket(websocket, yard.hub.follow(cursor, job_id))
 
 
 async def _require(yard: Yard, job_id: str | None) -> None:
