@@ -63,9 +63,9 @@ async def silent_connection(url: str, path: str) -> AsyncIterator[None]:
         yield
 
 
-async def read_forever(live: ClientConnection) -> None:
+async def read_until_cut_off(live: ClientConnection, seen: list[Any]) -> None:
     while True:
-        await live.recv()
+        seen.append(json.loads(await live.recv()))
 
 
 async def test_every_client_gets_every_event_once_and_in_order_while_several_write(
@@ -122,8 +122,25 @@ async def test_a_client_that_stops_reading_holds_up_nobody_and_is_let_go(
         assert reading.result() == list(range(1000))
         await asyncio.sleep(1.5)  # what is tested is that time alone ends it
         slow.transport.resume_reading()
+        seen: list[Any] = []
         with pytest.raises(ConnectionClosed):
-            await read_forever(slow)
+            await read_until_cut_off(slow, seen)
+    assert len(seen) < 1000
+    first = [event["data"]["step"] for event in seen if event["type"] == "metric"]
+    rest = await collect(1000 - len(first), url, f"/api/v1/ws?after={seen[-1]['id']}")
+    assert first + rest == list(range(1000))
+
+
+async def test_a_message_of_any_length_arrives_whole(api: Any, engine: Any, url: str) -> None:
+    """Their lengths are written in three ways."""
+    job_id = await api.job()
+    lengths = [0, 1, 125, 126, 127, 65_000, *range(65_400, 65_560, 8), 200_000]
+    texts = [f"é{'x' * length}" for length in lengths]
+    for step, text in enumerate(texts):
+        await engine.tell(job_id, [step], text=text)
+    async with connect(url.replace("http", "ws") + f"/api/v1/jobs/{job_id}/ws") as live, asyncio.timeout(SECONDS):
+        seen = [json.loads(await live.recv()) for _ in range(len(texts) + 1)]
+    assert [event["data"]["text"] for event in seen if event["type"] == "metric"] == texts
 
 
 async def test_a_browser_goes_on_from_its_last_event(api: Any, engine: Any) -> None:
