@@ -26,6 +26,8 @@ class RunyardError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something went wrong in the server"
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which the same request may well succeed."""
 
     def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
@@ -90,6 +92,7 @@ class DatabaseDownError(RunyardError):
     status = 503
     code = "database_down"
     title = "The database does not answer"
+    retry_after = 1
 
     def __init__(self) -> None:
         super().__init__(

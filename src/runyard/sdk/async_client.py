@@ -17,13 +17,12 @@ from runyard.sdk.connection import (
     CLOSED,
     FEED_TIMEOUT,
     PATIENCE,
-    RETRY_PAUSES,
     Connection,
+    Repeats,
     as_method,
     cause_of,
-    worth_repeating,
 )
-from runyard.sdk.errors import ClientError
+from runyard.sdk.errors import ApiError, ClientError
 from runyard.sdk.feed import Feed
 from runyard.sdk.tail import Tail
 
@@ -144,14 +143,13 @@ class AsyncClient:
         return await (asyncio.to_thread(step.run) if isinstance(step, calls.Work) else self._send(step))
 
     async def _send(self, call: calls.Call[Answer]) -> Answer:
-        for pause in RETRY_PAUSES:
+        repeats = Repeats(call, self._connection)
+        while True:
             try:
                 return call.answer(await self._receive(call))
-            except httpx.TransportError as error:
-                if pause is None or not worth_repeating(call, error):
-                    raise self._connection.lost(error) from error
-                await asyncio.sleep(pause)
-        raise AssertionError
+            except (httpx.TransportError, ApiError) as error:
+                pause = repeats.pause(error)
+            await asyncio.sleep(pause)
 
     async def _receive(self, call: calls.Call[Any]) -> bytes:
         with call.request() as request:

@@ -59,6 +59,11 @@ class Call(Generic[Answer]):
         """May it be sent again after a broken connection? Every request is safe to repeat, but half a body is not."""
         return self.upload is None and self.sink is None
 
+    @property
+    def harmless(self) -> bool:
+        """May it be sent again after an answer that asks for patience? Only what can't be done twice."""
+        return self.method == "GET" or "Idempotency-Key" in self.headers
+
     @contextmanager
     def request(self) -> Iterator[dict[str, Any]]:
         """The arguments for httpx."""
@@ -110,7 +115,8 @@ def check(response: httpx.Response) -> None:
         details = ProblemDetails.model_validate_json(response.content)
     except ValidationError:
         details = _unexpected(response.status_code, f"{response.status_code} {response.reason_phrase}")
-    raise ApiError(response.status_code, details)
+    after = response.headers.get("Retry-After", "")
+    raise ApiError(response.status_code, details, float(after) if after.isdecimal() else None)
 
 
 def _unexpected(status: int, answer: str) -> ProblemDetails:

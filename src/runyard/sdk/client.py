@@ -16,13 +16,12 @@ from runyard.sdk.connection import (
     CLOSED,
     FEED_TIMEOUT,
     PATIENCE,
-    RETRY_PAUSES,
     Connection,
+    Repeats,
     as_method,
     cause_of,
-    worth_repeating,
 )
-from runyard.sdk.errors import ClientError
+from runyard.sdk.errors import ApiError, ClientError
 from runyard.sdk.feed import Feed
 from runyard.sdk.tail import Tail
 
@@ -143,14 +142,13 @@ class Client:
             return outcome
 
     def _send(self, call: calls.Call[Answer]) -> Answer:
-        for pause in RETRY_PAUSES:
+        repeats = Repeats(call, self._connection)
+        while True:
             try:
                 return call.answer(self._receive(call))
-            except httpx.TransportError as error:
-                if pause is None or not worth_repeating(call, error):
-                    raise self._connection.lost(error) from error
-                time.sleep(pause)
-        raise AssertionError
+            except (httpx.TransportError, ApiError) as error:
+                pause = repeats.pause(error)
+            time.sleep(pause)
 
     def _receive(self, call: calls.Call[Answer]) -> bytes:
         with call.request() as request, self._http.stream(**request) as response:

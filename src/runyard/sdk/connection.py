@@ -1,6 +1,7 @@
 """What both clients do alike: addresses, time limits, and when to ask again."""
 
 import ipaddress
+import random
 from collections.abc import Callable
 from inspect import Parameter, signature
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import httpx
 
 from runyard.sdk import calls
-from runyard.sdk.errors import ClientError, NoServerError
+from runyard.sdk.errors import ApiError, ClientError, NoServerError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -16,6 +17,11 @@ FEED_TIMEOUT = httpx.Timeout(30, connect=5, read=60)
 """Seconds; a feed that shows no sign of life for so long is asked again from its cursor."""
 RETRY_PAUSES = (0.2, 1.0, None)
 """Seconds before each further try; None gives up."""
+BUSY = frozenset({429, 503})
+BUSY_SECONDS = 30.0
+"""So long a call waits in all where the server says when to ask again; then its refusal is raised."""
+JITTER = 0.5
+"""Those who were refused together do not come back together: up to this share is added to each pause."""
 PATIENCE = 300.0
 CLOSED = "the connection was closed"
 
@@ -33,6 +39,36 @@ class Connection:
 
     def lost(self, error: httpx.TransportError) -> NoServerError:
         return NoServerError(self.url, cause_of(error))
+
+
+class Repeats:
+    """When one call is sent again, and when it is given up."""
+
+    def __init__(
+        self, call: calls.Call[Any], connection: Connection, chance: Callable[[], float] = random.random
+    ) -> None:
+        """`chance` gives numbers from 0 to 1."""
+        self._call, self._connection, self._chance = call, connection, chance
+        self._pauses = iter(RETRY_PAUSES)
+        self._left = BUSY_SECONDS
+
+    def pause(self, error: httpx.TransportError | ApiError) -> float:
+        """Seconds until the next try; raises what the caller is to see when there is none."""
+        if isinstance(error, ApiError):
+            return self._until_less_busy(error)
+        pause = next(self._pauses)
+        if pause is None or not worth_repeating(self._call, error):
+            raise self._connection.lost(error) from error
+        return pause
+
+    def _until_less_busy(self, error: ApiError) -> float:
+        if error.status not in BUSY or error.retry_after is None or not self._call.harmless:
+            raise error
+        pause = error.retry_after * (1 + JITTER * self._chance())
+        self._left -= pause
+        if self._left < 0:
+            raise error
+        return pause
 
 
 def cause_of(error: httpx.TransportError) -> str:

@@ -3,7 +3,7 @@
 ClientError
 ├── JobFileError     the job file can't be used; has `problems`, each with its line
 ├── NoServerError    nobody answers at the address
-├── ApiError         the server refused; has `status` and `details`
+├── ApiError         the server refused; has `status`, `details` and, where it said so, `retry_after` seconds
 ├── AmbiguousError   a shortened job id or name fits more than one job
 └── ChecksumError    what came over the wire is not what the server recorded
 """
@@ -40,10 +40,11 @@ class NoServerError(ClientError, ConnectionError):
 
 
 class ApiError(ClientError):
-    def __init__(self, status: int, details: ProblemDetails) -> None:
+    def __init__(self, status: int, details: ProblemDetails, retry_after: float | None = None) -> None:
         super().__init__(details.detail or details.title, hint=details.hint)
         self.status = status
         self.details = details
+        self.retry_after = retry_after
 
     @property
     def code(self) -> str:

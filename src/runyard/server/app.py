@@ -45,7 +45,7 @@ def build(yard: Yard) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,  # its pages would load scripts from the web
         redoc_url=None,
-        responses=failing(422),
+        responses=failing(422, 503),
     )
     app.state.yard = yard
     errors.install(app)

@@ -56,9 +56,12 @@ def install(app: FastAPI) -> None:
 
 
 def as_response(error: RunyardError) -> ProblemResponse:
-    return problem_response(
+    response = problem_response(
         error.status, error.code, error.message, hint=error.hint, found=error.problems, title=error.title
     )
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 async def _on_runyard_error(_: Request, error: Exception) -> ProblemResponse:

@@ -26,6 +26,7 @@ async def test_every_route_is_described(api: Any) -> None:
             assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation["operationId"]), where
             names.add(operation["operationId"])
             for status, response in operation["responses"].items():
+                assert "503" in operation["responses"], where
                 if int(status) >= 400:
                     assert list(response["content"]) == ["application/problem+json"], f"{where} {status}"
     assert len(names) == sum(len(operations) for operations in document["paths"].values())
