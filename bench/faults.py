@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from runyard.executors import launcher
 from runyard.executors.wrapper import stat_fields
 from runyard.testing.live import LiveYard
 
@@ -34,7 +37,8 @@ class Faults:
     def choices(self) -> list[Callable[[], bool]]:
         return [
             self.kill_server, self.kill_server, self.kill_trainer, self.kill_trainer, self.kill_wrapper, self.kill_both,
-            self.freeze_server, self.freeze_trainer, self.tear_events, self.fill_disk,
+            self.kill_launcher, self.freeze_server, self.freeze_trainer, self.freeze_launcher, self.tear_events,
+            self.fill_disk,
         ]  # fmt: skip
 
     def kill_server(self) -> bool:
@@ -51,6 +55,14 @@ class Faults:
 
     def kill_both(self) -> bool:
         return self._hit(signal.SIGKILL, "wrapper", "trainer")
+
+    def kill_launcher(self) -> bool:
+        """In the middle of a start, it may be."""
+        return self._signal_launcher(signal.SIGKILL)
+
+    def freeze_launcher(self) -> bool:
+        """For good: the server must find that out."""
+        return self._signal_launcher(signal.SIGSTOP)
 
     def freeze_server(self) -> bool:
         os.kill(self.yard.pid, signal.SIGSTOP)
@@ -105,6 +117,20 @@ class Faults:
             with suppress(ProcessLookupError):
                 os.kill(record[name]["pid"], number)
         return True
+
+    def _signal_launcher(self, number: signal.Signals) -> bool:
+        for pid in self._launchers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return True
+        return False
+
+    def _launchers(self) -> list[int]:
+        """The children of the server that start wrappers; such a child of a server that is gone leaves by itself."""
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.yard.pid).children()
+            return [child.pid for child in children if launcher.__file__ in child.cmdline()]
+        return []
 
     def _victim(self) -> tuple[str, dict[str, Any], Path] | None:
         """A job, its process record and the folder of its attempt, chosen among those that run."""

@@ -56,13 +56,14 @@ def test_only_the_edge_commits() -> None:
 
 
 def test_only_programs_touch_the_environment() -> None:
-    """Settings are made from what the command line hands over; wrapper and trainers are programs of their own."""
+    """Settings are made from what the command line hands over; launcher, wrapper and trainers are programs of their own."""
     programs = {
         "cli/options.py",
         "cli/serve.py",
         "cli/train.py",
         "reporting.py",
         "testing/live.py",
+        "executors/launcher.py",
         "executors/wrapper.py",
     }
     programs |= {"trainers/__main__.py", "trainers/quiet.py"}

@@ -5,24 +5,20 @@ import fcntl
 import json
 import os
 import signal
-import sys
+import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
 from runyard.executors import cgroups, environment, processes, stacks, wrapper
 from runyard.executors.base import ExitRecord, Handle, Launch, LaunchError, Liveness, Look, Stop
-from runyard.executors.processes import NONCE_VARIABLE, Process
+from runyard.executors.launcher import NONCE_VARIABLE
+from runyard.executors.launching import LauncherGoneError, Launching
+from runyard.executors.processes import Process
 from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomically
 
-COMPILED = cache_from_source(wrapper.__file__)
-IS_COMPILED = not sys.dont_write_bytecode and os.path.exists(COMPILED)
-"""A program is compiled anew at each start, a module only once."""
-WRAPPER = [sys.executable, "-S", "-E", "-P", COMPILED if IS_COMPILED else wrapper.__file__]
-LOCK_FD = 3
 LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record, or a kill, and the end
 EVENTS_AT_ONCE = 1 << 16  # bytes: some hundred lines, which keep the server busy for less than a tenth of a second
 
@@ -33,8 +29,14 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environment = environment.for_trainer(environ)
-        self._children: dict[str, int] = {}
+        self._launcher = Launching(environment.for_trainer(environ))
+        self._launching = threading.Lock()
+        self._wrappers: dict[str, Process] = {}
+
+    @property
+    def launcher(self) -> int | None:
+        """The process that starts wrappers, if there is one now."""
+        return self._launcher.pid
 
     async def launch(self, launch: Launch) -> Handle:
         return await asyncio.to_thread(self._launch, launch)
@@ -80,48 +82,41 @@ class LocalExecutor:
         return await asyncio.to_thread(_inside, Path(handle["run_dir"]), path)
 
     def _launch(self, launch: Launch) -> Handle:
-        rundir = RunDir(launch.run_dir)
-        folder = rundir.attempt(launch.attempt)
+        """One at a time: a launcher that another thread starts would have our lock for a moment."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "lock").open("a") as lock:
-                if _take(lock.fileno()) and not _has_run(folder, launch.nonce):
-                    rundir.stop_request.unlink(missing_ok=True)
-                    write_atomically(folder / "launch.json", json.dumps(_order(launch)), durable=False)
-                    self._children[launch.nonce] = _spawn(folder, lock.fileno(), self._environment, launch.nonce)
+            with self._launching:
+                with suppress(LauncherGoneError):  # its death may have nothing to do with us
+                    return self._launch_once(launch)
+                return self._launch_once(launch)
         except OSError as error:
             raise LaunchError(f"the trainer can't be started: {error}") from error
+
+    def _launch_once(self, launch: Launch) -> Handle:
+        """The wrapper inherits the lock, which is never free between our taking it and the wrapper's end."""
+        rundir = RunDir(launch.run_dir)
+        folder = rundir.attempt(launch.attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("a") as lock, (folder / "wrapper.log").open("a") as log:
+            if _take(lock.fileno()) and not _has_run(folder, launch.nonce):
+                rundir.stop_request.unlink(missing_ok=True)
+                write_atomically(folder / "launch.json", json.dumps(_order(launch)), durable=False)
+                self._wrappers[launch.nonce] = self._launcher.fork(launch.nonce, folder, lock.fileno(), log.fileno())
         return _handle(launch)
 
     def _look(self, handle: Handle) -> Look:
-        self._collect(handle["nonce"], 0)
         look = _look(_folder(handle), handle["nonce"])
-        if look.liveness == Liveness.DEAD:
-            self._collect(handle["nonce"], LAST_BREATH_SECONDS)
+        if look.liveness == Liveness.DEAD and (last := self._wrappers.pop(handle["nonce"], None)):
+            last.wait(LAST_BREATH_SECONDS, self.launcher)
         return look
 
     def _wrapper_pidfd(self, handle: Handle) -> int | None:
-        if (child := self._children.get(handle["nonce"])) is not None:
-            return os.pidfd_open(child)
-        record = _read_json(_folder(handle) / "process.json")
-        if record is None or not Process.of(record, "wrapper").is_alive():
+        guardian = self._wrappers.get(handle["nonce"])
+        if guardian is None and (record := _read_json(_folder(handle) / "process.json")) is not None:
+            guardian = Process.of(record, "wrapper")
+        if guardian is None:
             return None
-        return os.pidfd_open(record["wrapper"]["pid"])
-
-    def _collect(self, nonce: str, seconds: float) -> None:
-        """A wrapper that we started is our child: one that has ended stays a zombie until it is asked for."""
-        give_up = time.monotonic() + seconds
-        while nonce in self._children:
-            try:
-                ended, _ = os.waitpid(self._children[nonce], os.WNOHANG)
-            except ChildProcessError:
-                ended = -1
-            if ended:
-                del self._children[nonce]
-            elif time.monotonic() >= give_up:
-                return
-            else:
-                time.sleep(0.001)
+        with guardian.handle() as pidfd:
+            return None if pidfd is None else os.dup(pidfd)
 
 
 async def _readable(pidfd: int) -> None:
@@ -153,24 +148,6 @@ def _order(launch: Launch) -> dict[str, Any]:
         "save_seconds": launch.save_seconds,
         "stop_request": str(RunDir(launch.run_dir).stop_request),
     }
-
-
-def _spawn(folder: Path, lock: int, environ: Mapping[str, str], nonce: str) -> int:
-    """Start the wrapper in a session of its own, with no pipe to us; it inherits the lock, which is never free
-    between our taking it and the wrapper's end."""
-    log = str(folder / "wrapper.log")
-    return os.posix_spawn(
-        WRAPPER[0],
-        [*WRAPPER, str(folder), str(LOCK_FD)],
-        {**environ, NONCE_VARIABLE: nonce},
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, lock, LOCK_FD),
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
 
 
 def _look(folder: Path, nonce: str) -> Look:

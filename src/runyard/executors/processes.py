@@ -2,16 +2,16 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from runyard.executors import wrapper
+from runyard.executors import launcher, wrapper
 
-NONCE_VARIABLE = "RUNYARD_NONCE"
-_PREFIX = f"{NONCE_VARIABLE}=".encode()
+_PREFIX = f"{launcher.NONCE_VARIABLE}=".encode()
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class Process:
         """False if it is gone."""
         with self.handle() as pidfd:
             return pidfd is not None and _send(pidfd, number)
+
+    def wait(self, seconds: float, parent: int | None) -> None:
+        """Until nothing of it is left; a zombie only counts while it has this parent, who collects it."""
+        give_up = time.monotonic() + seconds
+        while (fields := wrapper.stat_fields(self.pid)) and time.monotonic() < give_up:
+            if int(fields[19]) != self.start_ticks or (fields[0] == "Z" and int(fields[1]) != parent):
+                return
+            time.sleep(0.001)
 
     def _is_running(self) -> bool:
         fields = wrapper.stat_fields(self.pid)

@@ -31,7 +31,7 @@ def main(folder: str, lock: int) -> None:
     os.set_inheritable(lock, False)  # held until we end: what has it is alive
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     launch = json.loads(read(f"{folder}/launch.json"))
-    started_at, killed_before = time.time(), oom_kills()
+    started_at, killed_before = time.time(), machine_oom_kills()
     trainer, gate = fork_trainer(folder, launch)
     cgroup, cgroup_error = make_cgroup(launch["nonce"], trainer)
     process = {
@@ -48,12 +48,11 @@ def main(folder: str, lock: int) -> None:
         os.write(gate, b"1")
     os.close(gate)
     status = wait(trainer, launch, cgroup)
-    killed_after = oom_kills()
+    oom = oom_kills(cgroup, killed_before)
     left = end_leftovers(cgroup)
     if status == 0 and not left and has_results(launch):
         status = keep_results(folder, launch)
         left = end_leftovers(None)
-    oom = None if killed_before is None or killed_after is None else killed_after - killed_before
     write_exit(folder, status, started_at, left, oom)
 
 
@@ -147,7 +146,7 @@ def reap(wanted: int = 0) -> int | None:
 def end_leftovers(cgroup: str | None) -> list[int]:
     """Kill and collect all that the trainer left behind; the pids that would not die."""
     give_up = time.monotonic() + CLEANUP_SECONDS
-    while (left := descendants(os.getpid())) and time.monotonic() < give_up:
+    while (left := all_below()) and time.monotonic() < give_up:
         kill_all(cgroup)
         signal.sigtimedwait((signal.SIGCHLD,), 0.05)
         reap()
@@ -160,11 +159,20 @@ def kill_all(cgroup: str | None) -> None:
     """SIGKILL to every descendant: as a subreaper we are the parent of those that ran away, too."""
     if cgroup:
         write_quietly(f"{cgroup}/cgroup.kill", "1")
-    for pid in descendants(os.getpid()):
+    for pid in all_below():
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def all_below() -> list[int]:
+    """Our descendants. Who has no child has none, since orphans become ours; else all of /proc is read."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []
+    return descendants(os.getpid())
 
 
 def descendants(root: int) -> list[int]:
@@ -219,13 +227,26 @@ def boot_id() -> str:
     return read("/proc/sys/kernel/random/boot_id").strip()
 
 
-def oom_kills() -> int | None:
-    """How many processes of this machine the kernel has ended for want of memory so far."""
+def oom_kills(cgroup: str | None, before: int | None) -> int | None:
+    """How many processes the kernel has ended for want of memory: of the cgroup, which began with none; of the whole
+    machine, where that doesn't tell."""
+    if (found := counter(f"{cgroup}/memory.events", "oom_kill")) is not None:
+        return found
+    after = machine_oom_kills()
+    return None if before is None or after is None else after - before
+
+
+def machine_oom_kills() -> int | None:
+    return counter("/proc/vmstat", "oom_kill")
+
+
+def counter(path: str, name: str) -> int | None:
+    """The value on the line of a name; None without file or line."""
     try:
-        found = [line for line in read("/proc/vmstat").splitlines() if line.startswith("oom_kill ")]
+        found = [line.split()[1] for line in read(path).splitlines() if line.startswith(f"{name} ")]
     except OSError:
         return None
-    return int(found[0].split()[1]) if found else None
+    return int(found[0]) if found else None
 
 
 def write_exit(folder: str, status: int, started_at: float, left: list[int], oom: int | None) -> None:

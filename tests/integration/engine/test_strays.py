@@ -14,7 +14,7 @@ import pytest
 from runyard.domain.lifecycle import Cause
 from runyard.engine import strays
 from runyard.executors import wrapper
-from runyard.executors.processes import NONCE_VARIABLE
+from runyard.executors.launcher import NONCE_VARIABLE
 from runyard.testing.executor_contract import is_gone
 from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 
@@ -26,7 +26,8 @@ if child == 0:
     if os.fork():
         os._exit(0)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    open("escaped", "w").write(str(os.getpid()))
+    open("fleeing", "w").write(str(os.getpid()))
+    os.rename("fleeing", "escaped")
     until("never")
 os.waitpid(child, 0)
 until("escaped")

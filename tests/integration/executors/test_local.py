@@ -218,3 +218,28 @@ async def test_an_end_is_heard_of_by_who_launched_and_by_who_came_later(executor
         await asyncio.gather(*hearing)
     assert (await executor.look(handle)).liveness == Liveness.DEAD
     await LocalExecutor({}).ended(handle)
+
+
+def test_a_cgroup_tells_of_its_own_kills_and_the_machine_only_where_it_does_not(tmp_path: Path) -> None:
+    before = wrapper.machine_oom_kills()
+    assert wrapper.oom_kills(None, before) == (None if before is None else 0)
+    assert wrapper.oom_kills(str(tmp_path), None) is None
+    (tmp_path / "memory.events").write_text("low 0\noom 2\noom_kill 2\noom_group_kill 0\n")
+    assert wrapper.oom_kills(str(tmp_path), before) == 2
+
+
+async def test_who_runs_out_of_its_cgroups_memory_is_known_by_it(executor: LocalExecutor, root: Path) -> None:
+    """Limited by the test once it runs; needs a cgroup with the memory controller."""
+    code = WAIT.rpartition("raise")[0] + "kept = [bytearray(1 << 20) for _ in range(512)]"
+    handle = await executor.launch(launch(root, code))
+    await appears(root / "ready")
+    cgroup = process_of(root)["cgroup"]
+    if is_missing(f"{cgroup}/memory.max"):
+        await executor.stop(handle, "kill")
+        await exit_of(executor, handle)
+        pytest.skip("cgroups here don't count memory")
+    wrapper.put(f"{cgroup}/memory.max", str(64 << 20))
+    wrapper.write_quietly(f"{cgroup}/memory.swap.max", "0")
+    (root / "go").touch()
+    record = await exit_of(executor, handle)
+    assert (record.signal, record.oom_kills) == (9, 1)
