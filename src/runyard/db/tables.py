@@ -126,6 +126,10 @@ class Attempt(Table):
     """`save`, `discard` or `kill`, once the trainer was told to stop."""
     stop_reason: Mapped[str | None]
     """Why, when nobody asked for it: `stalled` or `timeout`."""
+    signs: Mapped[dict[str, Any] | None]
+    """What its events have shown so far: a domain.stalls.Signs."""
+    watch: Mapped[dict[str, Any] | None]
+    """What looking at it had come to a moment ago: a domain.stalls.Count."""
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
@@ -275,6 +279,8 @@ class Schedule(Table):
     last_at: Mapped[float | None]
     last_job_id: Mapped[str | None]
     last_error: Mapped[str | None]
+    history: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    """What became of its last times, oldest first."""
     created_at: Mapped[float]
 
     __table_args__ = (UniqueConstraint("name"),)

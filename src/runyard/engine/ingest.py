@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from runyard.db.database import Session
@@ -11,7 +11,7 @@ from runyard.db.queries import artifacts, attempts, checkpoints, events, jobs, m
 from runyard.db.tables import Job
 from runyard.domain import history
 from runyard.domain.lifecycle import Cause, State
-from runyard.domain.stalls import Signs
+from runyard.domain.stalls import Signs, restored
 from runyard.engine.context import Context
 from runyard.engine.loop import Backoff
 from runyard.executors.base import Handle
@@ -100,24 +100,26 @@ class Ingest:
             if attempt is None or job is None:
                 self._sources.pop(source.attempt_id, None)  # somebody else reads it now
                 return False
+            signs = restored(Signs, attempt.signs) or Signs()
             if job.events_offset == start:
-                await self._write(session, job, source, lines)
+                await self._write(session, job, source.number, signs, lines)
                 job.events_offset = end
+                attempt.signs = asdict(signs)
             read_to = job.events_offset
-        source.offset = read_to
+        source.offset, source.signs = read_to, signs
         self._context.notify()
         return True
 
-    async def _write(self, session: Session, job: Job, source: Source, lines: list[bytes]) -> None:
+    async def _write(self, session: Session, job: Job, attempt: int, signs: Signs, lines: list[bytes]) -> None:
         now = self._context.clock()
         news = history.read(lines, Snapshot.model_validate(job.snapshot or {}))
         if news.feed and job.state == State.STARTING:
-            await jobs.apply_move(session, job, Cause.STARTED, "trainer", now, attempt=source.number)
+            await jobs.apply_move(session, job, Cause.STARTED, "trainer", now, attempt=attempt)
         for entry in news.feed:
-            source.signs.take(entry["type"], entry["data"])
+            signs.take(entry["type"], entry["data"])
         await events.append_all(session, [{"job_id": job.id, **entry} for entry in news.feed])
         if news.skipped:
-            await events.append(session, job.id, now, "message", _warning(source.number, news.skipped))
+            await events.append(session, job.id, now, "message", _warning(attempt, news.skipped))
         if news.forget_after is not None:
             await metrics.forget_after(session, job.id, news.forget_after)
         await metrics.record(session, job.id, news.points)

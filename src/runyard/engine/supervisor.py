@@ -11,7 +11,7 @@ from runyard.db.queries import attempts, events, jobs
 from runyard.db.tables import Attempt, Job
 from runyard.domain.lifecycle import Cause, State
 from runyard.domain.outcomes import Verdict
-from runyard.domain.stalls import Signs
+from runyard.domain.stalls import Signs, restored
 from runyard.engine.context import Context
 from runyard.engine.endings import Endings
 from runyard.engine.gpus import Guard
@@ -115,7 +115,8 @@ class Supervisor:
             except (LaunchError, OSError) as error:
                 await self._endings.finish(attempt, job, Look(Liveness.DEAD), _not_started(error))
                 return
-        if await self._save(attempt, handle=handle, started_at=self._context.clock()):
+        began = self._watchdog.begin()
+        if await self._save(attempt, handle=handle, started_at=self._context.clock(), watch=began):
             self._watch(attempt, job)
 
     def _watch(self, attempt: Attempt, job: Job) -> Source:
@@ -230,11 +231,7 @@ class Supervisor:
 
 def _source(attempt: Attempt, job: Job) -> Source:
     assert attempt.handle is not None, "only what was launched can be read from"
-    signs = Signs()
-    snapshot = job.snapshot or {}
-    if snapshot.get("attempt") == attempt.number:
-        is_done = snapshot.get("outcome") is not None
-        signs = Signs(snapshot.get("phase"), snapshot.get("step") or 0, finished=is_done)
+    signs = restored(Signs, attempt.signs) or Signs()
     return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset, signs)
 
 

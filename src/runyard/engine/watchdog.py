@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from runyard.db.queries import artifacts, attempts, events
 from runyard.db.tables import Attempt, Job
-from runyard.domain.stalls import Limits, Overdue, Watch
+from runyard.domain.stalls import UNWATCHED_SECONDS, Count, Limits, Overdue, Watch, restored
 from runyard.engine.context import Context
 from runyard.engine.ingest import Ingest, Source
 from runyard.protocol.rundir import RunDir
@@ -26,15 +27,21 @@ class Watchdog:
 
     async def look(self, attempt: Attempt, job: Job, source: Source) -> Overdue | None:
         """Why an attempt is to be ended, if it is: with all that it has said so far taken into account."""
-        watch = self._watches.setdefault(attempt.id, Watch(_limits(job)))
+        watch = self._watches.setdefault(attempt.id, Watch(_limits(job), restored(Count, attempt.watch)))
         if source.backoff.is_failing:
             watch.rest()
             return None
-        if not await self._judge(watch, attempt, source):
+        overdue = await self._judge(watch, attempt, source)
+        await self._keep(attempt, watch)
+        if not overdue:
             return None
         if not await self._ingest.read_to_now(source):
             return None  # we are late, rather than the trainer
         return await self._judge(watch, attempt, source)
+
+    def begin(self) -> dict[str, Any]:
+        """For an attempt that is launched now: from here on its time counts, whichever server looks."""
+        return asdict(Count(self._context.monotonic()))
 
     def has_moved(self, attempt: Attempt, source: Source) -> bool:
         """Has it shown progress since it was found to be stuck?"""
@@ -67,6 +74,15 @@ class Watchdog:
     async def _judge(self, watch: Watch, attempt: Attempt, source: Source) -> Overdue | None:
         written = await asyncio.to_thread(self._written, attempt) if watch.limits.heeds_output else 0
         return watch.look(self._context.monotonic(), source.signs, written)
+
+    async def _keep(self, attempt: Attempt, watch: Watch) -> None:
+        """For a server that comes after us, now and then: it counts the time from the last time on."""
+        assert watch.count is not None, "it was looked at"
+        kept, count = attempt.watch, asdict(watch.count)
+        if kept is None or abs(count["looked"] - kept["looked"]) >= UNWATCHED_SECONDS:
+            async with self._context.database.write() as session:
+                await attempts.save(session, attempt.id, self._context.token, watch=count)
+            attempt.watch = count
 
     def _written(self, attempt: Attempt) -> int:
         folder = RunDir(self._context.runs / attempt.job_id).attempt(attempt.number)

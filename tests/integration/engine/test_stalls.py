@@ -99,6 +99,59 @@ async def test_to_the_second_on_a_clock_of_our_own(yard: Yard) -> None:
     assert attempt.message == "no progress for 10 min in phase training at step 7"
 
 
+async def test_one_that_hangs_is_found_by_servers_of_which_none_lives_long_enough(yard: Yard) -> None:
+    """Each looks for three minutes, reads a heartbeat at the same step, and is followed by another."""
+    clock = Clock()
+    code = STUBBORN + "metric(7, loss=1)\nwhile True: metric(7, loss=1); time.sleep(0.005)"
+    await yard.submit("job", code, {"retries": None})
+    for _ in range(5):
+        await yard.restart(monotonic=clock)
+        await yard.stop()
+        await yard.engine.scheduler.tick()
+        await yard.engine.supervisor.tick()
+        await appears(yard.run("job") / "events.jsonl")
+        await eventually(lambda: has_been_read(yard))
+        for _ in range(4):
+            clock.now += 45.0
+            await yard.engine.supervisor.tick()
+            await yard.engine.ingest.tick()
+    [attempt] = await yard.attempts("job")
+    assert attempt.message == "no progress for 10 min in phase training at step 7"
+    assert (clock.now, attempt.stop_reason) == (900.0, "stalled")
+
+
+async def has_been_read(yard: Yard) -> bool:
+    await yard.engine.supervisor.tick()
+    before = (await yard.job("job")).events_offset
+    await yard.engine.ingest.tick()
+    return before > 0 and (await yard.job("job")).events_offset > before
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+async def test_no_clock_that_jumps_ends_a_job_early_or_late(yard: Yard, jump: float) -> None:
+    clock, wall = Clock(), Clock()
+    await yard.restart(monotonic=clock, clock=wall)
+    await yard.stop()
+    await yard.submit("job", OBEDIENT + "metric(7, loss=1); open('ready', 'w'); until('never')", {"max_runtime": 900})
+    await yard.engine.scheduler.tick()
+    await yard.engine.supervisor.tick()
+    await appears(yard.run("job") / "ready")
+    for minute in range(1, 10):
+        wall.now += jump
+        clock.now += 60.0
+        await yard.restart(monotonic=clock, clock=wall)
+        await yard.stop()
+        await yard.engine.supervisor.tick()
+        await yard.engine.ingest.tick()
+        [attempt] = await yard.attempts("job")
+        assert attempt.stop_reason is None, minute
+    for _ in range(3):
+        clock.now += 60.0
+        await yard.engine.supervisor.tick()
+    [attempt] = await yard.attempts("job")
+    assert attempt.stop_reason == "stalled"
+
+
 async def test_one_that_evaluates_for_long_is_left_alone(running: Yard) -> None:
     code = OBEDIENT + "say('phase', phase='evaluating'); time.sleep(1.5); " + ENDS
     await running.submit("job", code, {"stall_timeout": 0.2})

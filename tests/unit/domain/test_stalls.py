@@ -1,12 +1,24 @@
 """Who is stuck, to the second, and who is only slow."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runyard.domain.stalls import PHASE_SECONDS, UNWATCHED_SECONDS, Limits, Overdue, Signs, Watch, words
+from runyard.domain.stalls import (
+    PHASE_SECONDS,
+    UNWATCHED_SECONDS,
+    Count,
+    Limits,
+    Overdue,
+    Signs,
+    Watch,
+    restored,
+    words,
+)
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -18,6 +30,13 @@ class Attempt:
         self.signs, self.watch, self.every = Signs(), Watch(limits or Limits()), every
         self.now, self.written = 1e6, 0
         self.look()
+
+    def restart(self, after: float = 0.0) -> None:
+        """Another server takes over after some seconds, knowing no more than what was kept of signs and count."""
+        count = json.loads(json.dumps(asdict(self.watch.count))) if self.watch.count else None
+        self.signs = restored(Signs, json.loads(json.dumps(asdict(self.signs)))) or Signs()
+        self.watch = Watch(self.watch.limits, restored(Count, count))
+        self.now += after
 
     def look(self) -> Overdue | None:
         return self.watch.look(self.now, self.signs, self.written)
@@ -257,6 +276,85 @@ def test_while_nothing_can_be_seen_nothing_is_concluded() -> None:
     attempt.passes(9 * MINUTE)
     attempt.watch.rest()
     assert attempt.gives_up_after() == 10 * MINUTE + attempt.every
+
+
+def test_servers_that_come_and_go_find_it_at_the_same_time() -> None:
+    """Each lives for three minutes and is followed after five seconds."""
+    attempt = training()
+    began = attempt.now
+    for _ in range(3):
+        assert attempt.passes(3 * MINUTE) is None
+        attempt.restart(after=5)
+    assert attempt.passes(10 * MINUTE)
+    assert attempt.now - began == 10 * MINUTE
+
+
+def test_the_heartbeat_is_no_life_for_the_next_server_either() -> None:
+    attempt = training()
+    attempt.metric(12)
+    attempt.look()
+    began = attempt.now
+    while attempt.now - began < 10 * MINUTE - 30:
+        assert attempt.passes(30) is None
+        attempt.restart()
+        attempt.metric(12)
+        attempt.step(12)
+        attempt.phase("training")
+    assert attempt.passes(30) == Overdue("stalled", "no progress for 10 min in phase training at step 12")
+
+
+def test_the_time_of_an_attempt_goes_on_while_no_server_runs() -> None:
+    attempt = Attempt(Limits(max_runtime=2 * HOUR), every=1.0)
+    for step in range(56):
+        attempt.step(step)
+        assert attempt.passes(MINUTE) is None
+        attempt.restart(after=MINUTE)
+    attempt.step(1000)
+    found = attempt.passes(HOUR)
+    assert found == Overdue("timeout", "it ran for 2 h, which is all that limits.max_runtime allows")
+    assert attempt.watch.count
+    assert attempt.watch.count.ran == 2 * HOUR
+
+
+def test_a_sign_that_was_seen_and_not_counted_yet_is_not_forgotten() -> None:
+    """Signs are kept with the lines they came in, the count only now and then."""
+    attempt = training()
+    attempt.passes(9.9 * MINUTE)
+    attempt.step(13)
+    attempt.restart(after=30)
+    assert attempt.passes(9 * MINUTE) is None
+
+
+def test_what_was_frozen_and_then_met_a_new_server_is_left_alone() -> None:
+    attempt = training(Limits(max_runtime=HOUR))
+    attempt.now += 8 * HOUR
+    assert attempt.look() is None
+    attempt.restart(after=5)
+    assert attempt.passes(10 * MINUTE - UNWATCHED_SECONDS - 5.5) is None
+    assert attempt.passes(0.5)
+
+
+def test_a_clock_that_begins_anew_ends_nothing() -> None:
+    attempt = training(Limits(max_runtime=HOUR))
+    attempt.restart(after=-1e6)
+    assert attempt.look() is None
+    assert attempt.gives_up_after() == 10 * MINUTE
+
+
+def test_a_script_keeps_its_pace_and_is_watched_by_the_next_server() -> None:
+    attempt = Attempt(Limits(reports=False), every=5.0)
+    for step in range(1, 6):
+        attempt.passes(40 * MINUTE)
+        attempt.step(step)
+        attempt.look()
+        attempt.restart()
+    assert attempt.gives_up_after() == 3 * 40 * MINUTE
+
+
+def test_what_another_version_kept_is_taken_as_far_as_it_is_known() -> None:
+    assert restored(Signs, {"phase": "saving", "of_later": 1}) == Signs("saving")
+    assert restored(Count, {"looked": 3.0, "of_later": 1}) == Count(3.0)
+    assert restored(Signs, None) is None
 
 
 def test_rows_are_not_steps() -> None:
