@@ -29,6 +29,7 @@ class LiveYard:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = Client(self.url)
         self.server: subprocess.Popen[bytes] | None = None
+        self.program = [sys.executable, "-m", "runyard.cli.main"]
         self._environment = {**os.environ, "RUNYARD_HOME": str(home), "RUNYARD_CACHE": str(home / "cache")}
         self._environment |= environment or {}
         (home / "models").mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -53,7 +54,7 @@ class LiveYard:
     def start(self) -> None:
         with (self.home / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "runyard.cli.main", "serve", "--port", str(self.port)],
+                [*self.program, "serve", "--port", str(self.port)],
                 env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.wait_for(self.is_up, "the server to answer")
