@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy import select
+
 from runyard.db.database import Database
 from runyard.db.queries import attempts, checkpoints, events, jobs, metrics, moves
-from runyard.db.tables import Attempt, FeedEvent, Job, Move
+from runyard.db.tables import Attempt, Job, Move
 from runyard.domain.lifecycle import FINAL, Cause
 from runyard.domain.placement import Machine
 from runyard.engine.context import Context
 from runyard.engine.engine import Engine
-from runyard.executors.base import Handle, Liveness
 from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
 from runyard.protocol.commands import Command
@@ -105,24 +106,23 @@ class Yard:
         self.start()
 
     async def clean(self) -> None:
-        """Nothing that was started stays behind."""
+        """Nothing that was started stays behind, whichever engine it was that started it."""
         await self.stop()
         async with self.database.read() as session:
-            left = await attempts.under_way(session, self.context.token)
-        for handle in (attempt.handle for attempt, _ in left if attempt.handle):
-            await self.context.executor.stop(handle, "kill")
-            await eventually(partial(self._is_dead, handle))
-            await self.context.executor.stop(handle, "kill")
+            started = set(await session.scalars(select(Attempt.id)))
+        await eventually(partial(self._is_swept, started))
 
-    async def _is_dead(self, handle: Handle) -> bool:
-        return (await self.context.executor.look(handle)).liveness == Liveness.DEAD
+    async def _is_swept(self, nonces: set[str]) -> bool:
+        left = nonces & await self.context.executor.running()
+        await self.context.executor.sweep(left)
+        return not left
 
     def run(self, id_: str) -> Path:
         return self.context.runs / id_
 
     async def submit(self, id_: str, code: str = "", limits: dict[str, Any] | None = None, **values: Any) -> None:
         """A job that fails for good when it fails, unless its limits say otherwise."""
-        now = time.time()
+        now = self.context.clock()
         row = {"kind": "sft", "name": id_, "spec": {}, "priority": "normal", "state": "queued", "events_offset": 0}
         row |= {"attempts": 0, "created_at": now, "queued_at": now, "updated_at": now}
         async with self.database.write() as session:
@@ -145,7 +145,7 @@ class Yard:
     async def ask(self, id_: str, cause: Cause) -> None:
         async with self.database.write() as session:
             job = await session.get_one(Job, id_)
-            await jobs.apply_move(session, job, cause, "me", time.time())
+            await jobs.apply_move(session, job, cause, "me", self.context.clock())
         self.engine.wake()
 
     async def job(self, id_: str) -> Job:
@@ -163,9 +163,10 @@ class Yard:
     async def states(self, id_: str) -> list[str]:
         return [move.after for move in await self.moves(id_)]
 
-    async def feed(self, id_: str, type_: str) -> list[FeedEvent]:
+    async def feed(self, id_: str, type_: str | None = None) -> list[events.Event]:
         async with self.database.read() as session:
-            return [event for event in await events.after(session, 0, id_, 100_000) if event.type == type_]
+            found = await events.after(session, 0, id_, 100_000)
+        return [event for event in found if type_ in (None, event.type)]
 
     async def curve(self, id_: str) -> dict[int, float]:
         async with self.database.read() as session:
