@@ -1,11 +1,14 @@
-"""Random sequences of commands, events, deaths and restarts, compared after every step with what they must amount to.
+"""Random sequences of commands, events, deaths, frozen and former leaders, compared with what they must amount to.
 
-`pytest tests/integration/engine/test_sequences.py --hypothesis-profile=long` plays 10,000 sequences.
+`pytest -n 2 tests/integration/engine/test_sequences.py --hypothesis-profile=long` plays 10,000, `medium` 500.
 """
 
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,98 +23,183 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import select
 
-from runyard.db.database import Database
-from runyard.domain.errors import IllegalMoveError
-from runyard.domain.lifecycle import ACTIVE, FINAL, Cause, State
+from runyard.db.queries import leaders
+from runyard.db.tables import Job, Table
+from runyard.domain.errors import DatabaseDownError, IllegalMoveError
+from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import Machine
-from runyard.engine.engine import Engine
+from runyard.executors.base import Launch, LaunchError
+from runyard.testing import expectation
+from runyard.testing.brink import Brink, BrinkDatabase, BrinkExecutor, Fate
+from runyard.testing.expectation import Told
 from runyard.testing.memory_executor import MemoryExecutor, Pretended
+from runyard.testing.onethread import OneThread, SqliteAtOnce
 from runyard.testing.yard import Yard
 
 SLOTS = 2
 MOST_JOBS = 4
 CAUSES = [Cause.PAUSE_ASKED, Cause.RESUME_ASKED, Cause.CANCEL_ASKED, Cause.RETRY_ASKED]
+LONG_AGO = 1_000_000.0
+MEMORY = Path("/dev/shm")
 
-settings.register_profile("long", max_examples=10_000)
+SEQUENCES = {"medium": 500, "long": 10_000}
+SHARES = 2
+"""Of all sequences, for as many processors: other ones in each."""
+
+for name in SEQUENCES:
+    settings.register_profile(name)
 
 
-class Clock:
-    now = 1000.0
+class Refusing(MemoryExecutor):
+    """Can't start anything while `refuses`."""
 
-    def __call__(self) -> float:
-        return self.now
+    refuses = False
+
+    async def launch(self, launch: Launch) -> dict[str, Any]:
+        if self.refuses:
+            raise LaunchError("no such program")
+        return await super().launch(launch)
+
+
+@dataclass
+class Term:
+    """An engine, from its start until it is dead. One that others have followed may still not know it."""
+
+    number: int
+    yard: Yard
+    brink: Brink
+    held: asyncio.Task[None] | None = None
+    looked_at: int = 0
+    """At which of all wishes it last began to look."""
 
 
 class Sequences(RuleBasedStateMachine):
-    """The model: for each job the curve that its trainers have told, and whether one of them said that it is done."""
-
-    template: Path
+    runner: asyncio.Runner
+    loop: OneThread
+    database: BrinkDatabase
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        shutil.copy(self.template, self.folder / "runyard.db")
-        self.runner = asyncio.Runner()
-        self.executor, self.clock = MemoryExecutor(), Clock()
-        self.curves: dict[str, dict[int, float]] = {}
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+        self.executor = Refusing()
+        self.now, self.since = LONG_AGO, 0.0
+        self.told: dict[str, Told] = {}
         self.saved: dict[str, int] = {}
-        self.done: set[str] = set()
-        self.ended: dict[str, State] = {}
-        self.is_busy = False
+        self.wishes = 0
+        self.is_busy, self.happened = False, 0
+        self.terms = 0
+        self.former: list[Term] = []
+        self.faults: list[str] = []
 
-    @initialize()
-    def open(self) -> None:
-        self.database = Database(f"sqlite:///{self.folder / 'runyard.db'}")
-        self.yard = self._start()
+    @initialize(fenced=st.booleans())
+    def open(self, fenced: bool) -> None:
+        """Without the fence of the leader, the lease of each attempt alone has to do."""
+        self.is_fenced = fenced
+        self.outside = Yard(self.database, self.folder / "runs", clock=lambda: self.now)
+        self.term = self._begin_term()
 
-    def _start(self) -> Yard:
-        """A server, which knows nothing but what is in the database."""
-        return Yard(
-            self.database, self.folder / "runs", executor=self.executor, clock=self.clock, monotonic=self.clock,
-            machine=Machine(slots=SLOTS), retry_seconds=10.0,
+    def _begin_term(self) -> Term:
+        """An engine that leads from now on; it knows nothing but what is in the database."""
+        self.terms += 1
+        number, token, brink = self.terms, f"token-{self.terms}", Brink()
+        database: Any = self.database.through(brink, lambda: self._note_write(number))
+        if self.is_fenced:
+            self._run(self._take_the_lead(token))
+            database = database.fenced(lambda session: leaders.require(session, token))
+
+        def act(verb: str, what: Any) -> None:
+            self._note(number, verb, what)
+
+        def require_lead() -> None:
+            if number != self.terms:
+                raise leaders.NotLeadingError("another leads")
+
+        yard = Yard(
+            database, self.folder / "runs", executor=BrinkExecutor(self.executor, brink, act),
+            clock=lambda: self.now, monotonic=lambda: self.since, machine=Machine(slots=SLOTS), retry_seconds=10.0,
+            token=token, require_lead=require_lead,
         )  # fmt: skip
+        return Term(number, yard, brink)
+
+    async def _take_the_lead(self, token: str) -> None:
+        async with self.database.write() as session:
+            await leaders.take(session, token, token, 10.0)
+
+    def _note_write(self, number: int) -> None:
+        if self.is_fenced and number != self.terms:
+            self.faults.append("a former leader wrote")
+
+    def _note(self, number: int, verb: str, what: Any) -> None:
+        """Something is about to be done to a process."""
+        if number != self.terms:
+            self.faults.append(f"a former leader did {verb}")
+        if verb == "launch":
+            told = self.told[what.job_id]
+            if what.nonce in self.executor.processes:
+                self.faults.append("a trainer was started that was there already")
+            if told.wish is not None and told.wished_at <= self.term.looked_at:
+                self.faults.append(f"started though {told.wish}")
 
     def teardown(self) -> None:
-        if hasattr(self, "yard"):
-            self.settle()
-            self.runner.run(self.database.close())
-        self.runner.close()
-        shutil.rmtree(self.folder)
+        try:
+            if hasattr(self, "term"):
+                self.settle()
+        finally:
+            shutil.rmtree(self.folder)
+            self._run(self._empty())
+
+    async def _empty(self) -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+        async with self.database.write() as session:
+            for table in reversed(Table.metadata.sorted_tables):
+                await session.execute(table.delete())
 
     # What people ask for
 
-    @precondition(lambda self: len(self.curves) < MOST_JOBS)
+    @precondition(lambda self: len(self.told) < MOST_JOBS)
     @rule(
         priority=st.sampled_from(["urgent", "normal", "low"]),
         resumable=st.booleans(),
-        retries=st.sampled_from([None, 0]),
+        retries=st.sampled_from([None, 0, 1]),
     )
     def submit(self, priority: str, resumable: bool, retries: int | None) -> None:
-        id_ = f"job{len(self.curves)}"
-        now = self.clock()
-        values = {"created_at": now, "queued_at": now, "updated_at": now}
+        id_ = f"job{len(self.told)}"
+        values = {"created_at": self.now, "queued_at": self.now, "updated_at": self.now}
         limits = {"retries": retries}
-        self.runner.run(self.yard.submit(id_, "", limits, priority=priority, resumable=resumable, **values))
-        self.curves[id_] = {}
+        self._run(self.outside.submit(id_, "", limits, priority=priority, resumable=resumable, **values))
+        self.told[id_] = Told(retries, resumable)
 
-    @precondition(lambda self: self.curves)
+    @precondition(lambda self: self.told)
     @rule(data=st.data(), cause=st.sampled_from(CAUSES))
     def ask(self, data: Any, cause: Cause) -> None:
-        id_ = data.draw(st.sampled_from(sorted(self.curves)))
+        id_ = data.draw(st.sampled_from(sorted(self.told)))
+        told, job = self.told[id_], self._run(self.outside.job(id_))
+        after = expectation.ASKED[cause].get(job.state)
         try:
-            self.runner.run(self.yard.ask(id_, cause))
+            self._run(self.outside.ask(id_, cause))
         except IllegalMoveError:
+            assert after is None, f"{cause} was refused, though the job was {job.state}"
             return
-        if cause in (Cause.RETRY_ASKED, Cause.RESUME_ASKED):
-            self.ended.pop(id_, None)
+        assert after is not None, f"{cause} was taken, though the job was {job.state}"
+        if cause == Cause.PAUSE_ASKED and job.state == "pausing":
+            told.stays.add(job.attempts)
+        if after != job.state:
+            told.moves.append(cause)
+        if after != job.state or cause in (Cause.PAUSE_ASKED, Cause.CANCEL_ASKED):
+            self.wishes += 1
+            told.wish = cause if cause in (Cause.PAUSE_ASKED, Cause.CANCEL_ASKED) else None
+            told.wished_at = self.wishes
 
     # What trainers do
 
     @precondition(lambda self: self.executor.alive())
     @rule(data=st.data())
     def train(self, data: Any) -> None:
-        process = data.draw(st.sampled_from(self.executor.alive()))
+        process = self._pick(data, self.executor.alive())
         step = self._begin(process)
         for number in range(data.draw(st.integers(1, 3))):
             self._metric(process, step + 1 + number)
@@ -119,38 +207,40 @@ class Sequences(RuleBasedStateMachine):
     @precondition(lambda self: self.executor.alive())
     @rule(data=st.data())
     def save(self, data: Any) -> None:
-        process = data.draw(st.sampled_from(self.executor.alive()))
-        id_, step = process.launch.job_id, self._begin(process)
-        self.saved[id_] = step
-        fields = {"path": f"checkpoints/step-{step:06d}", "size_bytes": 1, "metrics": {}, "best": False}
-        self.executor.say(process, "checkpoint", step=step, **fields)
+        self._save(self._pick(data, self.executor.alive()))
 
     @precondition(lambda self: self.executor.alive())
-    @rule(data=st.data(), word=st.booleans())
-    def complete(self, data: Any, word: bool) -> None:
-        process = data.draw(st.sampled_from(self.executor.alive()))
+    @rule(data=st.data(), how=st.sampled_from(["word", "code", "word, then killed"]))
+    def complete(self, data: Any, how: str) -> None:
+        process = self._pick(data, self.executor.alive())
         self._begin(process)
-        if word:
-            self.executor.say(process, "finished", outcome="completed")
-        self.executor.end(process, 0)
-        self.done.add(process.launch.job_id)
+        if how != "code":
+            self._say(process, "finished", outcome="completed")
+        self.executor.end(process, *((137, 9) if how == "word, then killed" else (0,)))
 
     @precondition(lambda self: [process for process in self.executor.alive() if process.asked])
-    @rule(data=st.data())
-    def obey(self, data: Any) -> None:
-        process = data.draw(st.sampled_from([process for process in self.executor.alive() if process.asked]))
+    @rule(data=st.data(), how=st.sampled_from(["save", "leave", "ended by SIGTERM"]))
+    def obey(self, data: Any, how: str) -> None:
+        process = self._pick(data, [process for process in self.executor.alive() if process.asked])
+        if how == "ended by SIGTERM":
+            self.executor.end(process, 143, 15)
+            return
+        if how == "save":
+            self._save(process)
         self._begin(process)
-        if process.asked[-1] == "save":
-            self.saved[process.launch.job_id] = max(self.curves[process.launch.job_id], default=0)
-        self.executor.say(process, "finished", outcome="stopped")
+        self._say(process, "finished", outcome="stopped")
         self.executor.end(process, 75)
 
     @precondition(lambda self: self.executor.alive())
-    @rule(data=st.data(), how=st.sampled_from(["crash", "kill", "lose", "unasked"]))
+    @rule(data=st.data(), how=st.sampled_from(["crash", "say so", "kill", "lose", "unasked"]))
     def die(self, data: Any, how: str) -> None:
-        process = data.draw(st.sampled_from(self.executor.alive()))
+        process = self._pick(data, self.executor.alive())
         match how:
             case "crash":
+                self.executor.end(process, 1)
+            case "say so":
+                self._begin(process)
+                self._say(process, "finished", outcome="failed", reason="error")
                 self.executor.end(process, 1)
             case "kill":
                 self.executor.end(process, 137, 9)
@@ -159,105 +249,210 @@ class Sequences(RuleBasedStateMachine):
             case "lose":
                 self.executor.lose(process)
 
-    # What happens to the server
+    # What happens to the server and the machine
 
     @rule(busy=st.booleans())
     def look_away(self, busy: bool) -> None:
         """Much may happen between two looks of the engine."""
         self.is_busy = busy
 
-    @rule(silent=st.booleans())
-    def silence(self, silent: bool) -> None:
-        self.executor.is_silent = silent
+    @rule(silent=st.booleans(), refuses=st.booleans())
+    def trouble(self, silent: bool, refuses: bool) -> None:
+        self.executor.is_silent, self.executor.refuses = silent, refuses
 
+    @precondition(lambda self: self.term.held is None)
+    @rule(places=st.integers(0, 12), fate=st.sampled_from(["hold", "hold", "break"]))
+    def stumble(self, places: int, fate: Fate) -> None:
+        """The engine is held in the middle of a look, or loses the database there, perhaps only after the commit."""
+        self.term.brink.set(places, fate)
+        self._run(self._look(self.term))
+
+    @precondition(lambda self: self.term.held or self.former)
     @rule()
-    def restart(self) -> None:
-        self.yard = self._start()
+    def thaw(self) -> None:
+        for term in (self.term, *self.former):
+            self._run(self._thaw(term))
+        self.former.clear()
 
-    @rule(seconds=st.sampled_from([5.0, 60.0, -3600.0, 3600.0]))
+    @precondition(lambda self: self.term.held is None)
+    @rule(places=st.integers(0, 12), ends=st.sampled_from(["dies", "sleeps", "wakes"]), refused=st.booleans())
+    def is_overtaken(self, places: int, ends: str, refused: bool) -> None:
+        """In the middle of a look, which may have found another machine than that of the next."""
+        before, self.executor.refuses = self.executor.refuses, refused
+        self.stumble(places, "hold")
+        self.executor.refuses = before
+        self.restart(ends == "dies")
+        if ends == "wakes":
+            self._run(self._look(self.term))
+            self.thaw()
+
+    @rule(dies=st.booleans())
+    def restart(self, dies: bool) -> None:
+        """Another leads. The one before is dead, or held and does not know yet."""
+        old, self.term = self.term, self._begin_term()
+        if old.held and not dies:
+            self.former.append(old)
+        elif old.held:
+            old.held.cancel()
+
+    @rule(seconds=st.sampled_from([5.0, 60.0, 700.0]))
     def time_goes(self, seconds: float) -> None:
-        self.clock.now += seconds
+        self.now += seconds
+        self.since += seconds
+        self.loop.pass_time(seconds)
+
+    @rule(seconds=st.sampled_from([-3600.0, 3600.0]))
+    def clock_jumps(self, seconds: float) -> None:
+        self.now += seconds
 
     # What must hold
 
     @invariant()
     def engine_looks(self) -> None:
-        if not self.is_busy and hasattr(self, "yard"):
-            self.runner.run(self._tick())
+        """After every other thing that happens, so that it finds changes in pairs, too."""
+        self.happened += 1
+        if self.happened % 2 and not self.is_busy and self.term.held is None:
+            self._run(self._look(self.term))
 
     @invariant()
     def nothing_runs_twice(self) -> None:
         jobs = [process.launch.job_id for process in self.executor.alive()]
         assert len(jobs) == len(set(jobs))
-        assert len(jobs) <= SLOTS
+        assert len(jobs) <= SLOTS or not self.is_fenced, "a former leader had planned, too"
+        assert not self.faults, self.faults
 
-    @invariant()
-    def an_end_is_an_end(self) -> None:
-        for id_ in self.curves:
-            state = State(self._job(id_).state)
-            if state in FINAL:
-                assert self.ended.setdefault(id_, state) == state
+    async def _wishes_hold(self) -> None:
+        for id_, state, yields_to in await self._states():
+            wish = self.told[id_].wish
+            assert state in expectation.WISHED[wish] or (state == "pausing" and yields_to), (state, wish)
 
     def settle(self) -> None:
         """All that runs comes to its end, and everything is as it was told."""
-        self.executor.is_silent = False
-        for _ in range(12):
-            self.clock.now += 4000.0
-            self.runner.run(self._tick())
-            for process in self.executor.alive():
-                self._begin(process)
-                outcome, code = ("stopped", 75) if process.asked else ("completed", 0)
-                self.executor.say(process, "finished", outcome=outcome)
-                self.executor.end(process, code)
-                self.done |= {process.launch.job_id} if code == 0 else set()
-        for _ in range(3):
-            self.runner.run(self._tick())
+        self.executor.is_silent = self.executor.refuses = False
+        for term in [self.term, *self.former]:
+            self._run(self._thaw(term))
+        for _ in range(20):
+            self.time_goes(5.0)
+            self.clock_jumps(4000.0)
+            for _ in range(3):
+                self._run(self._look(self.term))
+            self.nothing_runs_twice()
+            self._all_leave()
+            if {state for _, state, _ in self._run(self._states())} <= expectation.AT_REST:
+                break
         assert self.executor.alive() == []
-        for id_, curve in self.curves.items():
-            job = self._job(id_)
-            assert State(job.state) not in ACTIVE, job.state
-            assert job.state != State.QUEUED, job.wait_cause
-            assert (job.state == State.COMPLETED) == (id_ in self.done), (job.state, job.message)
-            assert self.runner.run(self.yard.curve(id_)) == curve
-            attempts = self.runner.run(self.yard.attempts(id_))
-            assert all(attempt.ended_at is not None for attempt in attempts)
-            assert [attempt.number for attempt in attempts] == list(range(1, job.attempts + 1))
+        for id_, told in self.told.items():
+            self._run(self._verify(id_, told))
 
-    def _job(self, id_: str) -> Any:
-        return self.runner.run(self.yard.job(id_))
+    def _all_leave(self) -> None:
+        states = {id_: state for id_, state, _ in self._run(self._states())}
+        for process in self.executor.alive():
+            wanted = expectation.SENT.get(states[process.launch.job_id])
+            assert wanted is None or process.asked, f"nobody told it to {wanted} and leave"
+            assert wanted != "discard" or process.asked[-1] != "save"
+            self._begin(process)
+            self._say(process, "finished", outcome="stopped" if process.asked else "completed")
+            self.executor.end(process, 75 if process.asked else 0)
 
-    async def _tick(self) -> None:
-        engine: Engine = self.yard.engine
-        for _ in range(2):
-            await engine.scheduler.tick()
-            await engine.supervisor.tick()
-            await engine.ingest.tick()
+    async def _verify(self, id_: str, told: Told) -> None:
+        yard = self.outside
+        job, attempts = await yard.job(id_), await yard.attempts(id_)
+        assert job.state in expectation.AT_REST, (job.state, job.wait_cause)
+        expectation.verify(told, job, await yard.moves(id_), attempts, self.executor.processes)
+        assert await yard.curve(id_) == told.curve
+        assert await yard.checkpoints(id_) == sorted(set(told.saved))
+        heard = [event for event in await yard.feed(id_) if "n" in event.data]
+        assert [(event.data["attempt"], event.type) for event in heard] == told.lines
+        assert [event.data["n"] for event in heard] == list(range(1, len(heard) + 1))
+
+    # How it is done
+
+    async def _states(self) -> list[Any]:
+        async with self.database.read() as session:
+            return list(await session.execute(select(Job.id, Job.state, Job.yields_to)))
+
+    async def _look(self, term: Term) -> None:
+        """Until it is done, or held."""
+        term.looked_at = self.wishes
+        term.held = asyncio.create_task(self._tick(term.yard))
+        reached = asyncio.create_task(term.brink.reached.wait())
+        await asyncio.wait({term.held, reached}, return_when=asyncio.FIRST_COMPLETED)
+        reached.cancel()
+        if term.held.done():
+            await self._thaw(term)
+        await self._wishes_hold()
+
+    async def _thaw(self, term: Term) -> None:
+        """It goes on, and the look that it was held in comes to its end."""
+        term.brink.thaw()
+        if term.held:
+            await term.held
+            term.held = None
+
+    async def _tick(self, yard: Yard) -> None:
+        for part in (yard.engine.scheduler, yard.engine.supervisor, yard.engine.ingest):
+            with suppress(DatabaseDownError, leaders.NotLeadingError):  # as a loop does, which looks again later
+                await part.tick()
+
+    def _pick(self, data: Any, processes: list[Pretended]) -> Pretended:
+        jobs = {process.launch.job_id: process for process in processes}
+        return jobs[data.draw(st.sampled_from(sorted(jobs)))]
 
     def _begin(self, process: Pretended) -> int:
         """What a trainer says first, once; the last step of its curve."""
         id_ = process.launch.job_id
+        told = self.told[id_]
         if not process.has_begun:
             process.has_begun = True
-            self.executor.say(process, "phase", phase="training")
+            self._say(process, "phase", phase="training")
             if process.launch.attempt > 1:
                 step = self.saved.get(id_, 0)
-                self.executor.say(process, "resumed", step=step, checkpoint=None)
-                self.curves[id_] = {known: loss for known, loss in self.curves[id_].items() if known <= step}
-        return max(self.curves[id_], default=0)
+                self._say(process, "resumed", step=step, checkpoint=None)
+                told.curve = {known: loss for known, loss in told.curve.items() if known <= step}
+        return max(told.curve, default=0)
+
+    def _save(self, process: Pretended) -> None:
+        id_, step = process.launch.job_id, self._begin(process)
+        self.saved[id_] = step
+        self.told[id_].saved.append(step)
+        fields = {"path": f"checkpoints/step-{step:06d}", "size_bytes": 1, "metrics": {}, "best": False}
+        self._say(process, "checkpoint", step=step, **fields)
 
     def _metric(self, process: Pretended, step: int) -> None:
         loss = float(process.launch.attempt)
-        self.executor.say(process, "metric", step=step, values={"loss": loss})
-        self.curves[process.launch.job_id][step] = loss
+        self._say(process, "metric", step=step, values={"loss": loss})
+        self.told[process.launch.job_id].curve[step] = loss
+
+    def _say(self, process: Pretended, type_: str, **fields: Any) -> None:
+        told = self.told[process.launch.job_id]
+        told.lines.append((process.launch.attempt, type_))
+        if type_ == "finished":
+            told.last_words[process.launch.attempt] = fields["outcome"]
+        self.executor.say(process, type_, **fields)
+
+    def _run(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(what)
 
 
-@pytest.fixture(scope="module")
-def template(sqlite_template: Path) -> Path:
-    return sqlite_template
+@pytest.fixture
+def ground(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One database and one loop for all sequences: what SQLAlchemy has compiled for one, it has for the next."""
+    monkeypatch.setattr("aiosqlite.core.SimpleQueue", SqliteAtOnce)
+    shutil.copy(sqlite_template, tmp_path / "runyard.db")
+    with asyncio.Runner(loop_factory=OneThread) as runner:
+        database = BrinkDatabase(f"sqlite:///{tmp_path / 'runyard.db'}")
+        Sequences.runner, Sequences.loop, Sequences.database = (
+            runner,
+            runner.get_loop(),
+            database.through(Brink(), lambda: None),
+        )
+        yield
+        runner.run(database.close())
 
 
-def test_random_sequences_keep_every_promise(template: Path) -> None:
-    Sequences.template = template
-    wanted = settings.default if settings.get_current_profile_name() == "long" else settings(max_examples=25)
+@pytest.mark.usefixtures("ground")
+@pytest.mark.parametrize("share", range(SHARES))
+def test_random_sequences_keep_every_promise(share: int) -> None:
+    count = SEQUENCES.get(settings.get_current_profile_name(), 24) // SHARES
     quiet = {"deadline": None, "stateful_step_count": 40, "suppress_health_check": list(HealthCheck)}
-    run_state_machine_as_test(Sequences, settings=settings(wanted, **quiet))
+    run_state_machine_as_test(Sequences, settings=settings(max_examples=count, **quiet))
