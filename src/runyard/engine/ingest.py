@@ -17,7 +17,7 @@ from runyard.engine.loop import Backoff
 from runyard.executors.base import Handle
 from runyard.protocol.events import ArtifactEvent, CheckpointEvent, CheckpointRemovedEvent, Snapshot
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
 PATIENCE_SECONDS = 0.5
 MANY_BYTES = 1 << 15  # who gets less than so much at once has come to the end
 
