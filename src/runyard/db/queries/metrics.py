@@ -1,7 +1,7 @@
 """Metric points: one row a job, split and step."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, insert, select
 
@@ -10,6 +10,15 @@ from runyard.db.tables import Metric, Table
 
 Key = tuple[str, int]
 METRICS = Table.metadata.tables[Metric.__tablename__]
+
+
+class Point(NamedTuple):
+    """A row as it was read: curves are long."""
+
+    step: int
+    split: str
+    at: float
+    values: dict[str, float | None]
 
 
 async def record(session: Session, job_id: str, points: Mapping[Key, dict[str, Any]]) -> None:
@@ -40,8 +49,9 @@ async def forget_after(session: Session, job_id: str, step: int) -> None:
 
 async def of_job(
     session: Session, job_id: str, *, split: str | None = None, after_step: int = -1, limit: int | None = None
-) -> Sequence[Metric]:
-    query = select(Metric).where(Metric.job_id == job_id, Metric.step > after_step)
+) -> list[Point]:
+    table = METRICS.c
+    query = select(*(table[name] for name in Point._fields)).where(table.job_id == job_id, table.step > after_step)
     if split is not None:
-        query = query.where(Metric.split == split)
-    return (await session.scalars(query.order_by(Metric.step, Metric.split).limit(limit))).all()
+        query = query.where(table.split == split)
+    return [Point(*row) for row in await session.execute(query.order_by(table.step, table.split).limit(limit))]
