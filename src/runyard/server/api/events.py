@@ -81,9 +81,8 @@ async def metrics(
     async with yard.database.read() as session:
         await jobs.get(session, job_id)
         rows = await metric_queries.of_job(session, job_id, split=split, after_step=after_step)
-    points = to_json(
-        [row._asdict() for row in rows], inf_nan_mode="null"
-    )  # a model for each would keep open pages waiting
+    # Of a long curve, a model for each point would keep all open pages waiting.
+    points = to_json([row._asdict() for row in rows], inf_nan_mode="null")
     return Response(points, media_type="application/json")
 
 
