@@ -54,8 +54,10 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.STALLED: "It was alive but made no progress. Where each of its threads stood is in its files "
     "(`runyard jobs files`). If it is only slow, raise limits.stall_timeout.",
     Reason.TIMEOUT: "It needed more time than limits.max_runtime gives it.",
-    Reason.LOST: "Its process vanished without a word: the machine was restarted, or somebody killed it together with "
-    "its guardian. It goes on from its last checkpoint with `runyard jobs retry`.",
+    Reason.LOST: "Its process vanished without a word: somebody killed it together with its guardian. It goes on from "
+    "its last checkpoint, if it has one, with `runyard jobs retry`.",
+    Reason.MACHINE_RESTARTED: "The machine was restarted while it ran. It goes on from its last checkpoint, if it has "
+    "one, with `runyard jobs retry`.",
     Reason.NOT_STARTED: "It could not be started at all; the message says why.",
 }
 NO_ROOM_LEFT = "There is no smaller step left: take a smaller model, or a machine with more memory."

@@ -22,7 +22,8 @@ WE_STOPPED = {
 
 @dataclass(frozen=True)
 class Ending:
-    """`said` is the trainer's `finished` event; `code` is None where there is no exit record, and `detail` says why.
+    """`said` is the trainer's `finished` event; `code` is None where there is no exit record, and `detail` says why;
+    `restarted` if its machine was meanwhile.
 
     `stop_asked`: we had told it to stop; `stop_reason` says why when it was not the user's wish (`stalled`, `timeout`).
     `log` is the end of its error stream. `oom_kills` counts the processes that the kernel ended for want of memory
@@ -33,6 +34,7 @@ class Ending:
     code: int | None = None
     signal: int | None = None
     detail: str = ""
+    restarted: bool = False
     stop_asked: bool = False
     stop_reason: str | None = None
     log: str = ""
@@ -63,6 +65,8 @@ def _as_said(said: Mapping[str, Any]) -> Verdict:
 
 
 def _as_seen(ending: Ending) -> Verdict:
+    if ending.restarted and ending.code is None:
+        return _failed(Reason.MACHINE_RESTARTED, "its machine was restarted while it ran")
     if ending.code is None:
         return _failed(Reason.LOST, f"the trainer was lost: {ending.detail}")
     if ending.code == 0:

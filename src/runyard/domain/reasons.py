@@ -27,5 +27,6 @@ class Reason(StrEnum):
     STALLED = "stalled"
     TIMEOUT = "timeout"
     LOST = "lost"
-    """Its process is gone without an exit record: the machine was restarted, or it was killed with its wrapper."""
+    """Its process is gone without an exit record: it was killed together with its wrapper."""
+    MACHINE_RESTARTED = "machine_restarted"
     NOT_STARTED = "not_started"

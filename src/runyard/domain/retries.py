@@ -7,8 +7,10 @@ from runyard.domain.outcomes import Verdict
 
 DEFAULT = 2
 FIRST_SECONDS, LONGEST_SECONDS = 10.0, 600.0
+MOST_SECONDS = 3600.0
+"""Of any pause, whatever is set."""
 
-OURS = frozenset({"lost", "killed", "stalled"})
+OURS = frozenset({"lost", "machine_restarted", "killed", "stalled"})
 """Failures of the place rather than of the job: tried again unless the job says otherwise."""
 HOPELESS = frozenset({"bad_data", "bad_config", "model_not_found", "missing_package", "not_started", "merge_differs"})
 """Failures that another try can only repeat."""

@@ -39,6 +39,7 @@ class Endings:
             code=look.exit.code if look.exit else None,
             signal=look.exit.signal if look.exit else None,
             detail=look.detail,
+            restarted=look.restarted,
             stop_asked=attempt.stop_sent is not None,
             stop_reason=attempt.stop_reason,
             log=await self._log_tail(attempt, source),

@@ -17,17 +17,17 @@ async def sweep(context: Context) -> None:
 
 
 async def _sweep(context: Context) -> None:
-    running = await context.executor.running()
-    if not running:
+    running, remains = await context.executor.running(), await context.executor.remains()
+    if not running | remains:
         return
     async with context.database.read() as session:
-        ended = await quarantines.ended(session, running)
+        ended = await quarantines.ended(session, running | remains)
     if not ended:
         return
     context.require_lead()
     await context.executor.sweep([attempt.id for attempt in ended])
     async with context.database.write() as session:
-        for attempt in ended:
+        for attempt in (attempt for attempt in ended if attempt.id in running):
             text = f"ended what attempt {attempt.number} had left running"
             log.warning("%s (job %s)", text, attempt.job_id)
             data = {"attempt": attempt.number, "level": "warning", "text": text, "data": {}}

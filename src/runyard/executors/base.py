@@ -40,13 +40,14 @@ class ExitRecord:
 
 @dataclass(frozen=True)
 class Look:
-    """`detail` says in words why a dead one left no exit record, or why nothing could be found out; `process` is what
-    tells its processes from all others, once they are there."""
+    """`detail` says in words why a dead one left no exit record, or why nothing could be found out; `restarted` that it
+    ended with its machine; `process` is what tells its processes from all others, once they are there."""
 
     liveness: Liveness
     exit: ExitRecord | None = None
     detail: str = ""
     process: dict[str, Any] | None = None
+    restarted: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,11 @@ class Executor(Protocol):
     async def running(self) -> set[str]:
         """The nonces of all launches of which a process is still there, whoever launched them."""
 
+    async def remains(self) -> set[str]:
+        """The nonces of all launches of which something else than processes is left on the machine."""
+
     async def sweep(self, nonces: Collection[str]) -> None:
-        """End all processes of these launches."""
+        """End all processes of these launches, and remove what else is left of them."""
 
     async def fetch(self, handle: Handle, path: str) -> Path:
         """A file of the run folder, on this machine. Raises FileNotFoundError."""

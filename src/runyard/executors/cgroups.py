@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runyard.executors import wrapper
 
+PREFIX = "runyard-"
 SLEEPER = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(60)"]
 
 
@@ -27,8 +28,16 @@ def missing() -> str | None:
 
 def of(nonce: str) -> list[Path]:
     """The cgroups that were made for a launch by anybody with our own place among the cgroups."""
-    places = (Path(f"{mount}{wrapper.own_cgroup()}/runyard-{nonce}") for mount in wrapper.CGROUP_MOUNTS)
-    return [place for place in places if place.is_dir()]
+    return [found for place in _places() if (found := place / f"{PREFIX}{nonce}").is_dir()]
+
+
+def nonces() -> set[str]:
+    """Of all launches that have one there."""
+    return {found.name.removeprefix(PREFIX) for place in _places() for found in place.glob(f"{PREFIX}*")}
+
+
+def _places() -> list[Path]:
+    return [Path(f"{mount}{wrapper.own_cgroup()}") for mount in wrapper.CGROUP_MOUNTS]
 
 
 def _kill(path: str) -> str | None:

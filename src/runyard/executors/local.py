@@ -74,6 +74,9 @@ class LocalExecutor:
     async def running(self) -> set[str]:
         return await asyncio.to_thread(_running)
 
+    async def remains(self) -> set[str]:
+        return await asyncio.to_thread(cgroups.nonces)
+
     async def sweep(self, nonces: Collection[str]) -> None:
         for nonce in nonces:
             await asyncio.to_thread(_sweep, nonce)
@@ -163,7 +166,8 @@ def _look(folder: Path, nonce: str) -> Look:
     elif Process.of(process, "wrapper").is_alive() or Process.of(process, "trainer").is_alive():
         return Look(Liveness.ALIVE, process=process)
     elif process["boot_id"] != wrapper.boot_id():
-        detail = "the machine was restarted"
+        restarted = Look(Liveness.DEAD, detail="the machine was restarted", process=process, restarted=True)
+        return _read_exit(folder) or restarted
     else:
         detail = "its process is gone and left no exit record"
     # It may have written the record and left while we looked.

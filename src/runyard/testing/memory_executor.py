@@ -89,6 +89,9 @@ class MemoryExecutor:
     async def running(self) -> set[str]:
         return {nonce for nonce, process in self.processes.items() if process.is_alive}
 
+    async def remains(self) -> set[str]:
+        return set()
+
     async def sweep(self, nonces: Collection[str]) -> None:
         for nonce in nonces:
             if self.processes[nonce].is_alive:

@@ -195,6 +195,7 @@ async def test_a_job_whose_processes_are_all_gone_is_lost(yard: Yard) -> None:
     await yard.restart()
     job = await yard.reaches("job", "failed")
     assert job.reason == "lost"
+    assert job.message == "the trainer was lost: its process is gone and left no exit record"
 
 
 async def test_a_restarted_machine_is_said_so(yard: Yard) -> None:
@@ -206,7 +207,9 @@ async def test_a_restarted_machine_is_said_so(yard: Yard) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"boot_id": "the one before"}))
     await yard.restart()
     job = await yard.reaches("job", "failed")
-    assert job.message == "the trainer was lost: the machine was restarted"
+    assert (job.reason, job.message) == ("machine_restarted", "its machine was restarted while it ran")
+    [attempt], moves = await yard.attempts("job"), await yard.moves("job")
+    assert (attempt.reason, moves[-1].reason) == ("machine_restarted", "machine_restarted")
 
 
 async def test_what_can_not_be_found_out_changes_nothing_and_is_said_once(yard: Yard) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from runyard.domain.lifecycle import Cause
 from runyard.engine import strays
-from runyard.executors import wrapper
+from runyard.executors import cgroups, wrapper
 from runyard.executors.launcher import NONCE_VARIABLE
 from runyard.testing.executor_contract import is_gone
 from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
@@ -95,6 +95,30 @@ async def test_what_an_ended_attempt_left_is_swept_and_strangers_are_not(
     [message] = await running.feed("done", "message")
     assert (message.data["level"], message.data["text"]) == ("warning", "ended what attempt 1 had left running")
     assert not await running.feed("works", "message")
+    (running.run("works") / "go").touch()
+    await running.reaches("works", "completed")
+
+
+async def test_an_empty_cgroup_that_was_left_is_removed_and_no_other(running: Yard) -> None:
+    """Its wrapper was killed before it could remove it; nothing runs there, so nobody is told."""
+    if missing := cgroups.missing():
+        pytest.skip(missing)
+    await running.submit("done", ENDS)
+    await running.submit("works", OBEDIENT + "until('go'); " + ENDS)
+    await running.reaches("works", "running")
+    [done], [works] = await running.attempts("done"), await running.attempts("works")
+    [place] = cgroups.of(works.id)
+    left, stranger = place.with_name(f"runyard-{done.id}"), place.with_name("runyard-of-another-server")
+    left.mkdir()
+    stranger.mkdir()
+    try:
+        await running.restart()
+        await eventually(lambda: asyncio.to_thread(lambda: not left.exists()))
+        assert stranger.is_dir()
+        assert place.is_dir()
+    finally:
+        stranger.rmdir()
+    assert not await running.feed("done", "message")
     (running.run("works") / "go").touch()
     await running.reaches("works", "completed")
 

@@ -148,7 +148,7 @@ async def test_a_restarted_machine_is_told_apart(executor: LocalExecutor, root: 
     true = process_of(root)
     rewrite(root, boot_id="another")
     look = await executor.look(handle)
-    assert (look.liveness, look.detail) == (Liveness.DEAD, "the machine was restarted")
+    assert (look.liveness, look.restarted) == (Liveness.DEAD, True)
     rewrite(root, **true)
     await executor.stop(handle, "kill")
     await exit_of(executor, handle)

@@ -74,6 +74,7 @@ TABLE: list[tuple[str, Facts, str, dict[str, Any], dict[str, Any]]] = [
     ("timeout", CPU, "", {"limits": {"max_runtime": "2h"}}, {"limits.max_runtime": 14400}),
     ("missing_package", CPU, "", {}, {}),
     ("lost", CPU, "", {}, {}),
+    ("machine_restarted", CPU, "", {}, {}),
 ]  # fmt: skip
 
 

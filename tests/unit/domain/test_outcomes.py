@@ -90,8 +90,12 @@ STALLED = Verdict(Cause.FAILED, "stalled", "it made no progress for longer than 
             Verdict(Cause.FAILED, "timeout", "it ran for longer than limits.max_runtime allows"),
         ),
         (
-            Ending(detail="the machine was restarted"),
-            Verdict(Cause.FAILED, "lost", "the trainer was lost: the machine was restarted"),
+            Ending(detail="it is gone"),
+            Verdict(Cause.FAILED, "lost", "the trainer was lost: it is gone"),
+        ),
+        (
+            Ending(detail="the machine was restarted", restarted=True),
+            Verdict(Cause.FAILED, "machine_restarted", "its machine was restarted while it ran"),
         ),
     ],
 )

@@ -14,7 +14,8 @@ STOPPED = Verdict(Cause.STOPPED)
 @pytest.mark.parametrize(
     ("reason", "wanted", "tries"),
     [
-        ("lost", None, 2), ("killed", None, 2), ("stalled", None, 2), ("crashed", None, 0), ("error", None, 0),
+        ("lost", None, 2), ("machine_restarted", None, 2), ("killed", None, 2), ("stalled", None, 2),
+        ("crashed", None, 0), ("error", None, 0),
         ("killed", 0, 0), ("crashed", 5, 5), ("disk_full", 3, 3), ("bad_data", 5, 0), ("bad_config", 5, 0),
         ("timeout", None, 0), (None, None, 0),
     ],
