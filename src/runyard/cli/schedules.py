@@ -77,6 +77,9 @@ def show(ctx: typer.Context, schedule: Schedule, json: options.Json = False) -> 
             ("last error", found.last_error),
         ]
     )
+    if found.history:
+        print("\nhistory")
+        print("\n".join(f"  {output.moment(last.at)}  {last.job_id or last.error}" for last in found.history))
     print("\nspec")
     print(template.as_yaml(found.spec, indent="  "))
 

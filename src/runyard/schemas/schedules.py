@@ -25,6 +25,18 @@ class ScheduleAsk(BaseModel):
     """No two have the same; that of the job unless set."""
 
 
+class OccurrenceRead(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    due: float
+    at: float
+    """Later than `due` when no server ran, or where there was no room."""
+    job_id: str | None
+    """The job that was queued."""
+    error: str | None
+    """Why none was."""
+
+
 class ScheduleRead(Read):
     id: str
     name: str
@@ -39,5 +51,7 @@ class ScheduleRead(Read):
     last_job_id: str | None
     last_error: str | None
     """Why its last job was not queued."""
+    history: list[OccurrenceRead]
+    """What became of its last twenty times, oldest first."""
     created_at: float
     spec: dict[str, Any]

@@ -21,6 +21,7 @@ from runyard.services.submissions import Submission
 ACTOR = "schedule"
 LONGEST_NAME = 100
 LONGEST_ERROR = 2000
+LONGEST_HISTORY = 20
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,10 @@ async def submit(session: Session, seen: Schedule, submission: Submission, conte
     schedule = await _unchanged(session, seen)
     if schedule is None:
         return None
-    job, _ = await submissions.submit(session, replace(submission, actor=ACTOR, schedule_id=schedule.id), context)
-    schedule.last_at, schedule.last_job_id, schedule.last_error = submission.at, job.id, None
+    submission = replace(submission, actor=f"{ACTOR}:{schedule.name}", schedule_id=schedule.id)
+    job, _ = await submissions.submit(session, submission, context)
+    schedule.last_job_id = job.id
+    _note(schedule, submission.at, job_id=job.id)
     schedule.next_at = _when(schedule).after(submission.at)
     return job
 
@@ -140,7 +143,7 @@ async def refuse(session: Session, seen: Schedule, error: RunyardError, now: flo
     if schedule is None:
         return
     when = _when(schedule)
-    schedule.last_at, schedule.last_error = now, in_words(error)
+    _note(schedule, now, error=in_words(error))
     no_room = isinstance(error, QueueFullError | NoRoomError)
     schedule.next_at = when.after_no_room(now) if no_room else when.after(now)
 
@@ -149,6 +152,13 @@ def in_words(error: RunyardError) -> str:
     """The whole of an error in one line."""
     found = "; ".join(str(problem) for problem in error.problems)
     return (f"{error.message}: {found}" if found else error.message)[:LONGEST_ERROR]
+
+
+def _note(schedule: Schedule, at: float, job_id: str | None = None, error: str | None = None) -> None:
+    """What became of the time that was due: a job, or why there is none."""
+    schedule.last_at, schedule.last_error = at, error
+    last = {"due": schedule.next_at, "at": at, "job_id": job_id, "error": error}
+    schedule.history = [*schedule.history, last][-LONGEST_HISTORY:]
 
 
 async def _unchanged(session: Session, seen: Schedule) -> Schedule | None:

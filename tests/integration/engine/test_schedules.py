@@ -93,7 +93,8 @@ async def test_a_due_job_is_submitted_once_with_its_schedules_id(place: Place) -
     [job] = await place.jobs()
     assert (job.schedule_id, job.name, job.state, job.created_at) == (made.id, "hourly", "queued", START + HOUR)
     assert job.resolved_spec["data"]["train"] == str(place.yard.context.limits.datasets / "rows.jsonl")
-    assert [(move.cause, move.actor) for move in await place.yard.moves(job.id)] == [("submitted", "schedule")]
+    assert [(move.cause, move.actor) for move in await place.yard.moves(job.id)] == [("submitted", "schedule:hourly")]
+    assert [event.data["actor"] for event in await place.yard.feed(job.id, "state")] == ["schedule:hourly"]
     after = await place.schedule()
     assert (after.last_job_id, after.last_error, after.next_at) == (job.id, None, START + 2 * HOUR)
     assert place.woken == 1
@@ -165,6 +166,24 @@ async def test_a_full_queue_is_said_and_a_cron_line_tries_at_its_next_time(place
     await place.until(START + 4 * HOUR)
     assert len(await place.jobs()) == 3
     assert (await place.schedule()).last_error is None
+
+
+async def test_what_became_of_each_time_is_kept_and_no_more_than_the_last_of_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.add()
+    await place.until(START + HOUR)
+    await place.until(START + 2.5 * HOUR)
+    await place.until(START + 3 * HOUR)
+    first, late, refused = (await place.schedule()).history
+    jobs = await place.jobs()
+    assert first == {"due": START + HOUR, "at": START + HOUR, "job_id": jobs[0].id, "error": None}
+    assert (late["due"], late["at"], late["job_id"]) == (START + 2 * HOUR, START + 2.5 * HOUR, jobs[1].id)
+    assert (refused["due"], refused["job_id"]) == (START + 3 * HOUR, None)
+    assert "2 jobs are waiting" in refused["error"]
+    monkeypatch.setattr(schedules, "LONGEST_HISTORY", 2)
+    await place.until(START + 4 * HOUR)
+    assert [last["due"] for last in (await place.schedule()).history] == [START + 3 * HOUR, START + 4 * HOUR]
 
 
 async def test_a_single_time_waits_for_room_in_the_queue(place: Place) -> None:
