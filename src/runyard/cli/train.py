@@ -186,7 +186,7 @@ class Run:
             case _:
                 yield f"the {'script' if self.is_script else 'trainer'} ended with code {code} and no last word"
                 yield from self._last_words()
-                again = "Try again" if self.is_script else "Go on from the last checkpoint"
+                again = "Go on from the last checkpoint" if self.rundir.checkpoint_steps() else "Try again"
                 yield f"{again}: runyard train --resume {root}"
 
     def _last_words(self) -> Iterator[str]:

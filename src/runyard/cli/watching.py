@@ -35,11 +35,11 @@ def watch(client: "Client", job: "JobDetail", every: int | None, *, json: bool) 
         return exits.Code.INTERRUPTED
     job = client.job(job.id)
     if not json:
-        print("\n".join(closing(job)))
+        print("\n".join(closing(job, _has_checkpoint(client, job.id))))
     return RESTING.get(state, exits.Code.OK)
 
 
-def closing(job: "JobDetail") -> Iterator[str]:
+def closing(job: "JobDetail", has_checkpoint: bool) -> Iterator[str]:
     """How it ended, and what to do next."""
     name = f"runyard jobs {{}} {job.id}".format
     match job.state:
@@ -50,7 +50,7 @@ def closing(job: "JobDetail") -> Iterator[str]:
             yield f"failed ({job.reason}): {job.message}"
             yield from details.advice(job)
             yield f"Its output: {name('logs')}"
-            yield f"Try again from the last checkpoint: {name('retry')}"
+            yield f"Try again{' from the last checkpoint' if has_checkpoint else ''}: {name('retry')}"
         case "cancelled":
             yield "cancelled"
             yield f"Run it after all: {name('retry')}"
@@ -68,6 +68,10 @@ def _until_rest(client: "Client", job_id: str) -> Iterator["EventRead"]:
             job = client.job(job_id)
             if job.state == "paused" and event.at >= job.moves[-1].at:
                 return
+
+
+def _has_checkpoint(client: "Client", job_id: str) -> bool:
+    return any(checkpoint.removed_at is None for checkpoint in client.checkpoints(job_id))
 
 
 def _results(job: "JobDetail") -> Iterator[str]:

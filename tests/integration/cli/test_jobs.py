@@ -149,7 +149,7 @@ def test_a_failed_job_says_why_and_what_to_do(cli: Cli, job_file: JobFile) -> No
     lines = result.stdout.splitlines()
     assert lines[-4].startswith("failed (model_not_found): ")
     assert lines[-3].startswith("The model is neither on this machine nor could it be fetched.")
-    assert lines[-1].startswith("Try again from the last checkpoint: runyard jobs retry ")
+    assert lines[-1].startswith("Try again: runyard jobs retry "), "there is no checkpoint"
     shown = cli("jobs", "show", "missing").stdout
     assert "  The model is neither on this machine nor could it be fetched." in shown
     [attempt] = [line for line in shown.splitlines() if line.startswith("  1  ")]

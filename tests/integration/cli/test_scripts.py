@@ -118,6 +118,22 @@ def test_its_exit_code_is_ours(tmp_path: Path, runyard: Any, line: str, code: in
     assert done.stdout.splitlines()[-1] == last.format(run=tmp_path / "run")
 
 
+SAVES_AND_FAILS = """
+import pathlib, runyard, sys
+pathlib.Path("weights").write_text("1")
+runyard.checkpoint(1, "weights")
+sys.exit(3)
+"""
+
+
+def test_one_that_saved_and_failed_is_told_to_go_on(tmp_path: Path, runyard: Any) -> None:
+    (tmp_path / "saves.py").write_text(SAVES_AND_FAILS)
+    (tmp_path / "job.yaml").write_text("kind: script\nfile: saves.py\n")
+    done = runyard("train", tmp_path / "job.yaml", "-o", tmp_path / "run")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1] == f"Go on from the last checkpoint: runyard train --resume {tmp_path / 'run'}"
+
+
 def test_a_program_that_is_not_there_is_named(tmp_path: Path, runyard: Any) -> None:
     (tmp_path / "job.yaml").write_text("kind: script\ncommand: [no-such-program]\n")
     done = runyard("train", tmp_path / "job.yaml", "-o", tmp_path / "run")
@@ -152,7 +168,10 @@ def server(tmp_path: Path) -> Iterator[dict[str, str]]:
     process.wait()
 
 
-def test_the_example_is_paused_resumed_and_downloaded(server: dict[str, str], folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def ask(server: dict[str, str]) -> Callable[..., str]:
+    """The output of a command that is to end with a code."""
+
     def ask(*arguments: object, code: int = 0) -> str:
         done = subprocess.run(
             command(*arguments), env=server, capture_output=True, text=True, timeout=SECONDS, check=False
@@ -160,6 +179,24 @@ def test_the_example_is_paused_resumed_and_downloaded(server: dict[str, str], fo
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("code", "closing"),
+    [("raise SystemExit(3)", "Try again: "), (SAVES_AND_FAILS, "Try again from the last checkpoint: ")],
+)
+def test_the_last_line_speaks_of_a_checkpoint_where_there_is_one(
+    ask: Any, tmp_path: Path, code: str, closing: str
+) -> None:
+    (tmp_path / "fails.py").write_text(code)
+    (tmp_path / "job.yaml").write_text("kind: script\nfile: fails.py\n")
+    assert ask("submit", tmp_path / "job.yaml", "--watch", code=1).splitlines()[-1].startswith(f"{closing}runyard jobs")
+
+
+def test_the_example_is_paused_resumed_and_downloaded(
+    server: dict[str, str], ask: Any, folder: Path, tmp_path: Path
+) -> None:
     job = json.loads(ask("submit", folder / "job.yaml", "--json"))["id"]
     run = Path(server["RUNYARD_HOME"], "runs", job)
     deadline = time.monotonic() + SECONDS
