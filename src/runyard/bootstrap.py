@@ -1,37 +1,32 @@
 """Puts the parts together: database, executor, engine, application; and runs the server, or the engine alone."""
 
 import asyncio
-import logging
 import os
 import secrets
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-import psutil
 import uvicorn
 from fastapi import FastAPI
 
 from runyard.db.bell import Bell, Topic
 from runyard.db.database import Database
 from runyard.domain.errors import RunyardError
-from runyard.domain.gpus import Usage, used_by_others
-from runyard.domain.placement import Gpu, Machine, Quotas
+from runyard.domain.placement import Gpu, Quotas
 from runyard.domain.retention import Policy
 from runyard.engine import context as engine_context
-from runyard.engine import inventory
+from runyard.engine import inventory, machine
 from runyard.engine.leadership import Leadership
 from runyard.engine.seat import Seat
-from runyard.executors import cgroups
 from runyard.executors.local import LocalExecutor
 from runyard.protocol import commands
-from runyard.schemas.system import GpuRead
 from runyard.server import app, listening
 from runyard.server.deps import Yard
 from runyard.server.feed import Hub
@@ -39,8 +34,6 @@ from runyard.server.instance import Instance
 from runyard.server.listening import StartError
 from runyard.services.context import Context
 from runyard.settings import Settings
-
-log = logging.getLogger(__name__)
 
 PRIVATE = 0o077
 NEEDS_POSTGRESQL = (
@@ -133,10 +126,10 @@ async def open_yard(parts: Parts) -> AsyncIterator[FastAPI]:
             _context(settings),
             wake,
             time.time,
-            _gpus,
+            machine.gpus_now,
             settings.slots,
             socket.gethostname(),
-            await _look_for_cgroups() if settings.engine else None,
+            await machine.look_for_cgroups() if settings.engine else None,
         )
         async with _beside(*running):
             yield app.build(yard)
@@ -205,7 +198,7 @@ def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) ->
             database=database,
             executor=LocalExecutor({"RUNYARD_CACHE": str(settings.home / "cache"), **environment}),
             runs=settings.home / "runs",
-            machine=_machine(gpus, settings),
+            machine=machine.this(gpus, settings.slots),
             gpu_usage=inventory.usage if gpus and settings.gpus is None else dict,
             quotas=Quotas(settings.max_running_per_user, settings.max_gpus_per_user),
             clock=time.time,
@@ -223,40 +216,10 @@ def _leadership(parts: Parts, database: Database, notify: Callable[[], None]) ->
 
 
 def _usable_gpus(settings: Settings, environment: Mapping[str, str]) -> list[Gpu]:
-    """Those that were declared, or those that the driver tells of and this server may use."""
-    if settings.gpus is not None:
-        return [Gpu(gpu.index, gpu.memory >> 20) for gpu in settings.gpus]
-    found = inventory.allowed(inventory.gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
-    return [Gpu(gpu.index, int(gpu.memory_total_mb)) for gpu in found]
-
-
-def _machine(gpus: Sequence[Gpu], settings: Settings) -> Machine:
-    return Machine(
-        name=socket.gethostname(),
-        gpus=tuple(gpus),
-        slots=settings.slots,
-        cpus=len(os.sched_getaffinity(0)),
-        memory_mb=psutil.virtual_memory().total >> 20,
-    )
-
-
-def _gpus() -> list[GpuRead]:
-    """As they are now; what has a job's mark is taken for ours."""
-    found = inventory.gpus()
-    usage: Mapping[int, Usage] = {}
-    with suppress(OSError):
-        usage = inventory.usage() if found else {}
-    marks = {holder.nonce for one in usage.values() for holder in one.holders if holder.nonce is not None}
-    why = {index: used_by_others(one, marks) for index, one in usage.items()}
-    return [GpuRead(**asdict(gpu), unusable=why.get(gpu.index)) for gpu in found]
-
-
-async def _look_for_cgroups() -> str | None:
-    """Why jobs can't have one each, said where whoever starts a server sees it."""
-    missing = await asyncio.to_thread(cgroups.missing)
-    if missing is not None:
-        log.warning("no cgroup for each job (%s): what a job starts is found by parents and environment alone", missing)
-    return missing
+    """Those that were declared, or those that are found."""
+    if settings.gpus is None:
+        return machine.found_gpus(environment.get("CUDA_VISIBLE_DEVICES"))
+    return [Gpu(gpu.index, gpu.memory >> 20) for gpu in settings.gpus]
 
 
 def _context(settings: Settings) -> Context:
