@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="See and steer jobs.")
 def list_(
     ctx: typer.Context,
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state. Repeatable.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only sft, or dpo.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only sft, dpo or script.")] = None,
     name: Annotated[str | None, typer.Option(help="Only names with this part.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
     json: options.Json = False,
