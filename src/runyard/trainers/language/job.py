@@ -113,10 +113,18 @@ class Job:
             on_gpu=here.gpu is not None,
             gpu_uuid=here.gpu.uuid if here.gpu else None,
         )
-        model = models.load_model(self.spec.model, plan.dtype, self.cache, trainable=self.spec.adapter.type == "none")
+        is_full = self.spec.adapter.type == "none"
+        model = models.load_model(
+            self.spec.model, plan.dtype, self.cache, trainable=is_full, arrived=self._tell_of_arrival
+        )
         if isinstance(self.spec, DpoSpec):
             return guide, dpo.trainer(self.spec, guide, prepared, model, tokenizer)
         return guide, sft.trainer(self.spec, guide, prepared, model, tokenizer)
+
+    def _tell_of_arrival(self, kilobytes: int) -> None:
+        """No step moves meanwhile, but it is at work."""
+        known = self.emitter.snapshot
+        self.emitter.progress("loading", known.step, known.total_steps, epoch=known.epoch, batch=kilobytes)
 
     def _train(self, guide: "Guide", trainer: Any) -> None:
         from runyard.trainers.language import training

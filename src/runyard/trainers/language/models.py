@@ -1,12 +1,14 @@
 """Tokenizers and models from a hub name, a folder or a GGUF file."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.specs.language import DType, LanguageSpec, ModelSpec
 from runyard.trainers.failures import TrainingError, is_disk_full
-from runyard.trainers.language import gguf
+from runyard.trainers.language import arrivals, gguf
 from runyard.trainers.machine import Machine
 
 if TYPE_CHECKING:
@@ -43,10 +45,13 @@ def load_tokenizer(model: ModelSpec, cache: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(model: ModelSpec, dtype: DType, cache: Path, *, trainable: bool) -> "PreTrainedModel":
+def load_model(
+    model: ModelSpec, dtype: DType, cache: Path, *, trainable: bool, arrived: Callable[[int], None] | None = None
+) -> "PreTrainedModel":
     """The base model with no adapter. Weights are held in `dtype`, but in fp32 when every weight is to be trained.
 
-    Small updates vanish in 16-bit weights, so a fully trained model computes in `dtype` over fp32 weights.
+    Small updates vanish in 16-bit weights, so a fully trained model computes in `dtype` over fp32 weights. `arrived`
+    is told, from another thread, how many kilobytes have come from the hub.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -58,7 +63,9 @@ def load_model(model: ModelSpec, dtype: DType, cache: Path, *, trainable: bool) 
     if gguf.is_gguf(model.name):
         loaded = gguf.load_model(Path(model.name), cache, options)
     else:
-        loaded = _from_source(AutoModelForCausalLM, model, cache, **options)
+        is_here = Path(model.name).is_dir() or _looks_like_path(model.name)
+        with arrivals.told(model.name, arrived) if arrived and not is_here else nullcontext():
+            loaded = _from_source(AutoModelForCausalLM, model, cache, **options)
     # What an adapter names as its base: the name that was asked for, not a cache folder.
     loaded.name_or_path = loaded.config._name_or_path = model.name
     return loaded
