@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, field_validator
 
+from runyard.domain import retries
 from runyard.protocol.problems import problems
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -65,7 +66,7 @@ class Settings(BaseModel):
     """GPUs with their memory, such as 0:24GB,1:24GB, or none; those that NVIDIA's driver tells of unless set. Nobody
     looks whether the memory of declared ones is free."""
     max_waiting: int = Field(default=10, ge=1)
-    """Jobs of one user that may wait in the queue."""
+    """Jobs that may wait in the queue, those of all users counted together."""
     max_running_per_user: int | None = Field(default=None, ge=1)
     """Jobs of one user that may run at once."""
     max_gpus_per_user: int | None = Field(default=None, ge=1)
@@ -88,7 +89,7 @@ class Settings(BaseModel):
     """Size of the cache of prepared data and unpacked models; 0 for no limit."""
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """Time to leave, for a trainer that was told to stop."""
-    retry_seconds: float = Field(default=10.0, ge=0, le=3600)
+    retry_seconds: float = Field(default=retries.FIRST_SECONDS, ge=0, le=retries.MOST_SECONDS)
     """Pause before a failed job is tried again; it doubles with each failure that follows."""
 
     @classmethod

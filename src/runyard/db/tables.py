@@ -82,6 +82,8 @@ class Job(Table):
     created_at: Mapped[float]
     queued_at: Mapped[float]
     """Place in line; kept over a pause for a preempted job, renewed when a person resumes."""
+    back_at: Mapped[float | None]
+    """When it came back into the line with its old place: time in which it ran is no waiting."""
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     updated_at: Mapped[float]
@@ -93,7 +95,7 @@ class Job(Table):
         Index(
             "ix_jobs_queue",
             *("state", "priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user"),
-            *("not_before", "estimated_seconds"),
+            *("not_before", "estimated_seconds", "back_at"),
         ),
     )
 

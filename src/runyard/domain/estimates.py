@@ -1,5 +1,6 @@
 """How long a job will take, from finished ones like it."""
 
+import hashlib
 import json
 import statistics
 from collections.abc import Iterable
@@ -61,4 +62,5 @@ def seconds(amount: float, finished: Iterable[Past]) -> float | None:
 
 
 def _kind(parts: object) -> str:
-    return json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    """A fingerprint: a script's own text may be longer than an index takes."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -70,7 +70,7 @@ def used_by_others(usage: Usage, ours: Collection[str]) -> str | None:
     untold = usage.memory_mb if others and len(others) == len(usage.holders) and not told else 0.0
     if max(told, untold) <= OTHERS_MB:
         return None
-    return f"in use by somebody else: {_names(others)}, {max(told, untold):.0f} MB"
+    return f"in use by somebody else: {_names(others)}"  # what changes all the time would be told all the time
 
 
 def _names(holders: Iterable[Holder]) -> str:

@@ -1,15 +1,16 @@
 """From queue to attempts: decides what starts now, and writes down the intent before anything is started."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 
 from runyard.db.database import Session
 from runyard.db.queries import attempts, jobs, queue
+from runyard.db.tables import Attempt, Job
 from runyard.domain import placement
 from runyard.domain.lifecycle import Cause, State
 from runyard.domain.placement import Plan, Preemption, Start, Wait
 from runyard.engine.context import Context
+from runyard.engine.supervisor import Supervisor
 
 QUEUE_SECONDS = 5.0
 TOLD = 20
@@ -21,12 +22,14 @@ DRIFT_SECONDS, DRIFT = 30.0, 0.2
 REST, REST_FULL = 2.0, 15.0
 """The line is not read again for so many times as long as it took: submissions by the hundred need the time, too. While
 nobody can start anyhow, who has come is looked at still later; room that is left ends such a rest."""
+MOST_REST = 1.0
+"""Seconds, when it took so long for other reasons, such as a database that did not answer."""
 
 
 class Scheduler:
-    def __init__(self, context: Context, placed: Callable[[], None]) -> None:
-        """`placed` is called when there is an attempt to launch or to stop."""
-        self._context, self._placed = context, placed
+    def __init__(self, context: Context, supervisor: Supervisor) -> None:
+        """The supervisor launches and stops what is decided here."""
+        self._context, self._supervisor = context, supervisor
         self._next_start: float | None = None
         self._told: dict[str, Wait] | None = None
         """What the rows of waiting jobs say; None until that is known."""
@@ -51,13 +54,10 @@ class Scheduler:
                 await self._hurried.wait()
         self._hurried.clear()
         began = clock()
-        is_full = False
-        try:
-            is_full = await self._tick()
-        finally:
-            took = clock() - began
-            self._resting = clock() + REST * took
-            self._rested = clock() + (REST_FULL if is_full else REST) * took
+        is_full = await self._tick()
+        took = clock() - began
+        self._resting = clock() + min(REST * took, MOST_REST)
+        self._rested = clock() + min((REST_FULL if is_full else REST) * took, MOST_REST)
         return False
 
     async def _tick(self) -> bool:
@@ -72,15 +72,16 @@ class Scheduler:
             self._told = {id_: wait for id_, wait in before.items() if wait is not None}
             return plan.is_full
         async with self._context.database.write() as session:
-            for start in plan.starts:
-                await self._start(session, start)
+            placed = [pair for start in plan.starts if (pair := await self._start(session, start))]
             for preemption in plan.preemptions:
                 await self._preempt(session, preemption)
             await queue.tell(session, news, gone, self._context.clock())
         kept = {id_: wait for id_, wait in before.items() if wait is not None and id_ in waits}
         self._told = kept | {wait.job_id: wait for wait in news}
-        if plan.starts or plan.preemptions:
-            self._placed()
+        if plan.preemptions:
+            self._supervisor.look_at_all()
+        if placed:
+            self._supervisor.place(placed)
         self._context.notify()
         return plan.is_full
 
@@ -102,15 +103,16 @@ class Scheduler:
         line = await queue.waiting(session, now)
         return placement.plan(line, held, [machine], now, context.quotas, TOLD)
 
-    async def _start(self, session: Session, start: Start) -> None:
+    async def _start(self, session: Session, start: Start) -> tuple[Attempt, Job] | None:
         """Unless it was paused or cancelled a moment ago."""
         job = await jobs.get(session, start.job_id)
         if job is None or job.state != State.QUEUED:
-            return
+            return None
         context, now = self._context, self._context.clock()
         beginning = attempts.Beginning(context.new_id(), context.executor.name, context.lease())
         attempt = attempts.begin(session, job, beginning, start, now)
         await jobs.apply_move(session, job, Cause.PLACED, "scheduler", now, attempt=attempt.number)
+        return attempt, job
 
     async def _preempt(self, session: Session, preemption: Preemption) -> None:
         """Unless one of the two has ended or stopped a moment ago."""

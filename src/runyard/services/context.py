@@ -47,10 +47,9 @@ class Context:
 
     def shortage(self, extra: int = 0) -> str | None:
         """Says so when the disk is nearly full, or would be after `extra` bytes: then no job is taken or started."""
-        free = shutil.disk_usage(self.home).free
-        if free - extra >= self.min_free:
+        if shutil.disk_usage(self.home).free - extra >= self.min_free:
             return None
-        return f"{_size(free)} free on the disk of {self.home}, {_size(self.min_free)} must stay free"
+        return f"the disk of {self.home} is nearly full: {_size(self.min_free)} must stay free"
 
 
 def _size(count: float) -> str:

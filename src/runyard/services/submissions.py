@@ -19,7 +19,7 @@ from runyard.domain.placement import order
 from runyard.protocol.problems import Problem
 from runyard.protocol.specs import Spec
 from runyard.protocol.specs.script import ScriptSpec
-from runyard.services import jobs
+from runyard.services import jobs, origins
 from runyard.services.context import Context
 from runyard.services.sources import Resolved
 
@@ -114,7 +114,7 @@ class _Group:
             made = self.new.get(earlier.job_id)
             return Submitted(made[0].job if made else await jobs.get(session, earlier.job_id), created=False)
         _require_place(self.waiting, self.context)
-        await _require_uploads(session, submission.resolved)
+        await _require_inputs(session, submission, self.context)
         job = _job(submission)
         job.estimated_seconds = await self._estimate(session, job)
         submitted = Submitted(job, created=True, place=self._stand_in_line(job))
@@ -240,15 +240,23 @@ def _require_place(waiting: int, context: Context) -> None:
     context.require_room()
 
 
-async def _require_uploads(session: Session, resolved: Resolved) -> None:
-    """An upload may have been deleted since it was found."""
+async def _require_inputs(session: Session, submission: Submission, context: Context) -> None:
+    """An upload may have been deleted since it was found, or a checkpoint removed."""
+    spec = submission.spec
+    if isinstance(spec, ScriptSpec):
+        return
     problems = [
         Problem(field=data.field, message=f"the data set {data.upload.id} was deleted: upload it again")
-        for data in resolved.data
+        for data in submission.resolved.data
         if data.upload and not await datasets.get(session, data.upload.id)
     ]
+    if spec.continue_from is not None:
+        try:
+            await origins.find(session, spec.continue_from, context)
+        except ValueError as error:
+            problems.append(Problem(field="continue_from", message=str(error)))
     if problems:
-        raise InvalidError("the job's data are gone", problems=problems)
+        raise InvalidError("what the job names is gone", problems=problems)
 
 
 def _fingerprint(spec: Spec) -> str:

@@ -33,6 +33,8 @@ async def test_the_line_is_read_with_all_that_placement_needs(database: Database
         found = await queue.waiting(session, NOW)
         assert found == [Waiting("a", "low", NOW, 2, 3, 0.5, 4, "u", 9.0)]
         assert await queue.next_start(session, NOW) == NOW + 5
+        after_a_jump_back = await queue.waiting(session, NOW + 5 - 2 * HOUR)
+        assert {job.job_id for job in after_a_jump_back} == {"a", "c"}, "no pause is as long"
         assert {job.job_id for job in await queue.waiting(session, NOW + 5)} == {"a", "c"}
 
 
@@ -48,12 +50,34 @@ async def test_places_are_those_of_the_scheduler(database: Database) -> None:
         assert await queue.places(session, [ids[3], "later", "no such job"], NOW) == {ids[3]: 4}
 
 
+async def test_the_line_stays_in_order_when_the_clock_is_set_back(database: Database) -> None:
+    for number, priority in enumerate(reversed(RANK)):
+        await add(database, priority, priority=priority, queued_at=NOW + number)
+    async with database.read() as session:
+        assert [job.job_id for job in await queue.waiting(session, NOW - HOUR, head=9)] == list(RANK)
+        assert await queue.lengths(session, NOW - HOUR) == {rank: 1 for rank in RANK.values()}
+
+
+async def test_only_time_in_line_makes_a_job_move_up(database: Database) -> None:
+    """One that ran for a day and lost its machine comes back to its place, as low as before."""
+    await add(database, "long", priority="low", state="running", queued_at=NOW - 24 * HOUR)
+    await add(database, "normal", priority="normal", queued_at=NOW - HOUR)
+    await add(database, "behind", priority="low", queued_at=NOW - HOUR)
+    async with database.write() as session:
+        await jobs.apply_move(session, await session.get_one(Job, "long"), Cause.RETRIED, "engine", NOW)
+    for later, expected in ((1, ["normal", "long", "behind"]), (11.5 * HOUR, ["normal", "behind", "long"])):
+        async with database.read() as session:
+            line = await queue.waiting(session, NOW + later)
+            assert [job.job_id for job in order.line(line, NOW + later)] == expected
+            assert await queue.places(session, expected, NOW + later) == {id_: n for n, id_ in enumerate(expected, 1)}
+
+
 async def test_the_index_of_the_queue_is_all_that_is_read(database: Database) -> None:
     if database.dialect != "sqlite":
         pytest.skip("PostgreSQL chooses by the size of the table")
     query = (
         "EXPLAIN QUERY PLAN SELECT id, priority, queued_at, gpus, gpu_memory_mb, cpus, memory_mb, user,"
-        " estimated_seconds FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= 5)"
+        " estimated_seconds, back_at FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= 5)"
     )
     async with database.read() as session:
         steps = [str(row[-1]) for row in (await session.execute(text(query))).all()]

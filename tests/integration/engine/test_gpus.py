@@ -163,7 +163,7 @@ async def test_somebody_who_came_meanwhile_is_no_reason_to_put_it_aside(yard: Ya
     clock.now += RELEASE_SECONDS
     await looks(yard)
     assert await aside(yard) == {}
-    assert yard.engine.guard.unusable() == {0: "in use by somebody else: process 77 (python), 4000 MB"}
+    assert yard.engine.guard.unusable() == {0: "in use by somebody else: process 77 (python)"}
 
 
 async def test_who_shares_a_gpu_leaves_it_without_waiting_for_the_others(yard: Yard, gpus: Gpus, clock: Clock) -> None:

@@ -1,6 +1,7 @@
 """Submitting jobs and asking them to move, over HTTP."""
 
 import asyncio
+import random
 from typing import Any
 
 from runyard.db.queries import jobs
@@ -65,6 +66,24 @@ async def test_a_full_queue_refuses_and_says_so_however_many_come_at_once(api: A
     refused = next(answer.json() for answer in answers if answer.status_code == 429)
     assert refused["code"] == "queue_full"
     assert "RUNYARD_MAX_WAITING" in refused["hint"]
+
+
+async def test_a_full_queue_takes_nobody_back_either(api: Any, engine: Any) -> None:
+    paused, failed = await api.job(), await api.job()
+    await api.post(f"/api/v1/jobs/{paused}/pause")
+    await engine.move(failed, Cause.PLACED, Cause.FAILED)
+    others = [await api.job() for _ in range(5)]
+    for job, wish in ((paused, "resume"), (failed, "retry")):
+        refused = await api.post(f"/api/v1/jobs/{job}/{wish}")
+        assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+        assert (await api.post(f"/api/v1/jobs/{others.pop()}/cancel")).status_code == 200
+        assert (await api.post(f"/api/v1/jobs/{job}/{wish}")).json()["state"] == "queued"
+        assert (await api.post(f"/api/v1/jobs/{job}/{wish}")).status_code == 200, "it waits already"
+
+
+async def test_a_script_may_be_longer_than_an_index_takes(api: Any) -> None:
+    spec = {"kind": "script", "command": ["python3", "-c", random.Random(1).randbytes(9000).hex()]}
+    assert (await api.post("/api/v1/jobs", json=spec)).status_code == 201
 
 
 async def test_a_full_disk_refuses_a_job_and_leaves_nothing(api: Any, yard: Yard) -> None:

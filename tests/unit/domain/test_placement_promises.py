@@ -23,6 +23,7 @@ jobs = st.lists(
         memory_mb=st.sampled_from([None, None, 30, 90]),
         user=st.sampled_from("abc"),
         duration=st.sampled_from([None, 10.0, 100.0]),
+        back=st.sampled_from([None, None, NOW - 1.0, NOW - 13 * 3600.0]),
     ),
     max_size=14,
     unique_by=lambda job: job.job_id,

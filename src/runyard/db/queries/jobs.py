@@ -132,6 +132,8 @@ def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
     job.finished_at = at if state in FINAL else None
     if state == State.RUNNING and job.started_at is None:
         job.started_at = at
+    if state == State.QUEUED:
+        job.back_at = at
     if cause in RENEWING:
         job.failures = 0
         job.queued_at = at

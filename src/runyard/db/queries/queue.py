@@ -10,6 +10,7 @@ from runyard.db.queries import events
 from runyard.db.tables import Job
 from runyard.domain.lifecycle import State
 from runyard.domain.placement import Wait, Waiting, order, words
+from runyard.domain.retries import MOST_SECONDS
 
 IS_QUEUED = Job.state == State.QUEUED.value
 
@@ -19,7 +20,7 @@ async def waiting(session: Session, now: float, head: int | None = None) -> list
     rows are not looked at, and no objects are made of them on the way."""
     row = Job.__table__.c
     columns = (row.id, row.priority, row.queued_at, row.gpus, row.gpu_memory_mb, row.cpus, row.memory_mb)
-    query = select(*columns, row.user, row.estimated_seconds).where(IS_QUEUED, _may_start(now))
+    query = select(*columns, row.user, row.estimated_seconds, row.back_at).where(IS_QUEUED, _may_start(now))
     if head is not None:
         query = query.order_by(_rank(now), row.queued_at, row.id).limit(head)
     rows = await (await session.connection()).execute(query)
@@ -86,14 +87,17 @@ async def told(session: Session) -> Sequence[str]:
 
 
 def _may_start(now: float) -> ColumnElement[bool]:
-    return or_(Job.not_before.is_(None), Job.not_before <= now)
+    """A time farther away than any pause lasts is from before the clock was set back."""
+    return or_(Job.not_before.is_(None), Job.not_before <= now, Job.not_before > now + MOST_SECONDS)
 
 
 def _rank(now: float) -> ColumnElement[int]:
     """`order.rank` for the database."""
-    classes = [
-        (and_(Job.priority == priority, Job.queued_at <= now - age), rank)
+    since = func.coalesce(Job.back_at, Job.queued_at)
+    aged = [
+        (and_(Job.priority == priority, since <= now - age), rank)
         for priority in order.RANK
         for rank, age in order.ages(priority)
+        if age
     ]
-    return case(*classes, else_=len(order.RANK))
+    return case(*aged, *((Job.priority == priority, rank) for priority, rank in order.RANK.items()))

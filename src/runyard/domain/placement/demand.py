@@ -15,7 +15,8 @@ class Needs(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """`arrived` is its place in line, `duration` the seconds that it is expected to take, where that is known.
+    """`arrived` is its place in line, `duration` the seconds that it is expected to take, where that is known. `back`
+    is when it came back to its place, if it has run before.
 
     As flat as a row of the database, because there may be many. `resumable` tells those who see it start.
     """
@@ -29,6 +30,7 @@ class Waiting(NamedTuple):
     memory_mb: int | None = None
     user: str = "local"
     duration: float | None = None
+    back: float | None = None
     resumable: bool = False
 
     @property

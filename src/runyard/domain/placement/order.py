@@ -12,12 +12,12 @@ AGE_SECONDS = 12 * 3600.0
 ARRIVAL = itemgetter(Waiting._fields.index("arrived"), Waiting._fields.index("job_id"))
 
 
-def rank(priority: str, arrived: float, now: float) -> int:
-    """Of the class that a job counts as by now; 0 is the highest."""
+def rank(priority: str, since: float, now: float) -> int:
+    """Of the class that a job counts as by now, having waited since then; 0 is the highest."""
     own = RANK[priority]
-    if own <= RANK["high"] or now - arrived < AGE_SECONDS:
+    if own <= RANK["high"] or now - since < AGE_SECONDS:
         return own
-    return max(RANK["high"], own - int((now - arrived) // AGE_SECONDS))
+    return max(RANK["high"], own - int((now - since) // AGE_SECONDS))
 
 
 def ages(priority: str) -> Iterator[tuple[int, float]]:
@@ -32,6 +32,7 @@ def line(queue: Iterable[Waiting], now: float) -> Iterator[Waiting]:
     classes: list[list[Waiting]] = [[] for _ in RANK]
     aged = now - AGE_SECONDS
     for job in queue:
-        classes[RANK[job[1]] if job[2] > aged else rank(job[1], job[2], now)].append(job)
+        since = job.arrived if job.back is None else job.back
+        classes[RANK[job[1]] if since > aged else rank(job[1], since, now)].append(job)
     for jobs in classes:
         yield from sorted(jobs, key=ARRIVAL)

@@ -96,9 +96,11 @@ class _Pass:
         if job.job_id in self.room:
             return words.HELD
         if not self.room.possible(needs):
-            return words.too_much(needs, [bay.machine for bay in self.room.bays])
-        cause = words.over_quota(needs, job.user, self.room, self.quotas)
-        return cause if cause is None or self._waiting < self.explain else ""
+            cause = words.too_much(needs, [bay.machine for bay in self.room.bays])
+            lasting = not any(gpu.unusable for bay in self.room.bays for gpu in bay.machine.gpus)
+            return cause if lasting or self._waiting < self.explain else ""
+        over = words.over_quota(needs, job.user, self.room, self.quotas)
+        return over if over is None or self._waiting < self.explain else ""
 
     def _start(self, job: Waiting, needs: Needs) -> bool:
         ends = inf if job.duration is None else self.now + job.duration

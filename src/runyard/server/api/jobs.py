@@ -133,7 +133,7 @@ async def pause(yard: YardDep, job_id: str) -> JobDetail:
     return await _ask(yard, job_id, Cause.PAUSE_ASKED)
 
 
-@router.post("/{job_id}/resume", operation_id="resume_job", responses=failing(404, 409))
+@router.post("/{job_id}/resume", operation_id="resume_job", responses=failing(404, 409, 429, 507))
 async def resume(yard: YardDep, job_id: str) -> JobDetail:
     """Put a paused job back in the queue."""
     return await _ask(yard, job_id, Cause.RESUME_ASKED)
@@ -180,9 +180,12 @@ async def keep(yard: YardDep, job_id: str, ask: KeepAsk) -> JobDetail:
 
 
 async def _ask(yard: Yard, job_id: str, cause: Cause) -> JobDetail:
-    if cause in (Cause.RESUME_ASKED, Cause.RETRY_ASKED):
+    again = cause in (Cause.RESUME_ASKED, Cause.RETRY_ASKED)
+    if again:
         await _require_unchanged(yard, job_id)
     async with yard.database.write() as session:
+        if again and (await jobs.get(session, job_id)).state in RESTING:
+            await submissions.require_place(session, yard.context)
         await jobs.ask(session, job_id, cause, ACTOR, yard.clock())
     yard.changed()
     return await _detail(yard, job_id)
