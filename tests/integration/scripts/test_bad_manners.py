@@ -1,4 +1,7 @@
-"""Scripts that shout, flood, daemonise, or do not listen: each to its defined end, and the job beside it untouched."""
+"""Scripts that shout, flood, daemonise, or do not listen: each to its defined end, and the job beside it untouched.
+
+`pytest tests/integration/scripts/test_bad_manners.py --long` writes a gigabyte, and metrics for a minute.
+"""
 
 import asyncio
 import time
@@ -6,7 +9,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
+from runyard.db.tables import FeedEvent
 from runyard.domain.lifecycle import Cause
 from runyard.executors import wrapper
 from runyard.protocol.rundir import RunDir
@@ -14,7 +19,6 @@ from runyard.services.logs import Reader
 from runyard.testing.pauses import pauses
 from runyard.testing.yard import Yard, appears, eventually
 
-MEGABYTES = 64
 LINE = 128
 STREAMED = 16 << 20
 """Memory that reading a log may take, whatever its size."""
@@ -47,19 +51,33 @@ async def a_job_beside_it_completes(yard: Yard) -> None:
     assert time.monotonic() - began < 10
 
 
-async def test_a_huge_log_is_kept_whole_and_read_piece_by_piece(yard: Yard) -> None:
+@pytest.fixture
+def is_long(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--long", default=False))
+
+
+async def completes(yard: Yard, id_: str) -> None:
+    async with asyncio.timeout(600):
+        while True:
+            if (await yard.job(id_)).state == "completed":
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_huge_log_is_kept_whole_and_read_piece_by_piece(yard: Yard, is_long: bool) -> None:
+    megabytes = 1024 if is_long else 64
     code = f"""
 import sys
 block = (("x" * {LINE - 1}) + "\\n") * ({1 << 20} // {LINE})
-for _ in range({MEGABYTES}):
+for _ in range({megabytes}):
     sys.stdout.write(block)
 print("the last line")
 """
     await yard.submit_script("job", code)
     await a_job_beside_it_completes(yard)
-    await yard.reaches("job", "completed")
+    await completes(yard, "job")
     rundir = RunDir(yard.run("job"))
-    assert (rundir.attempt(1) / "stdout.log").stat().st_size == (MEGABYTES << 20) + len("the last line\n")
+    assert (rundir.attempt(1) / "stdout.log").stat().st_size == (megabytes << 20) + len("the last line\n")
     tracemalloc.start()
     try:
         tail, whole = await asyncio.to_thread(read, rundir)
@@ -68,7 +86,7 @@ print("the last line")
         tracemalloc.stop()
     assert len(tail) == 50
     assert tail[-1] == "the last line"
-    assert whole == (MEGABYTES << 20) // LINE + 1
+    assert whole == (megabytes << 20) // LINE + 1
     assert peak < STREAMED
 
 
@@ -84,15 +102,17 @@ def read(rundir: RunDir) -> tuple[list[str], int]:
     return tail, count
 
 
-async def test_thousands_of_metrics_a_second_arrive_once_each(yard: Yard) -> None:
-    steps = 20_000
+async def test_thousands_of_metrics_a_second_arrive_once_each(yard: Yard, is_long: bool) -> None:
+    steps = 600_000 if is_long else 20_000
     code = f"import runyard\nfor step in range({steps}):\n    runyard.metric(step, loss=1.0)"
     await yard.submit_script("job", code)
     await yard.reaches("job", "running")
     async with pauses() as seen:
         await a_job_beside_it_completes(yard)
-        await yard.reaches("job", "completed")
-    assert len(await yard.feed("job", "metric")) == steps
+        await completes(yard, "job")
+    async with yard.database.read() as session:
+        is_metric = (FeedEvent.job_id == "job", FeedEvent.type == "metric")
+        assert await session.scalar(select(func.count()).where(*is_metric)) == steps
     assert set(await yard.curve("job")) == set(range(steps))
     assert max(seen) < 1.0, "the server must answer meanwhile"
 
