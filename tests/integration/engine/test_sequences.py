@@ -93,12 +93,14 @@ class Sequences(RuleBasedStateMachine):
         self.former: list[Term] = []
         self.faults: list[str] = []
 
-    @initialize(fenced=st.sampled_from([True, False, False]))
-    def open(self, fenced: bool) -> None:
+    @initialize(fenced=st.sampled_from([True, False, False]), jobs=st.integers(1, 2))
+    def open(self, fenced: bool, jobs: int) -> None:
         """Without the fence of the leader, the lease of each attempt alone has to do."""
         self.is_fenced = fenced
         self.outside = Yard(self.database, self.folder / "runs", clock=lambda: self.now)
         self.term = self._begin_term()
+        for _ in range(jobs):
+            self.submit("low", True, None)
 
     def _begin_term(self) -> Term:
         """An engine that leads from now on; it knows nothing but what is in the database."""
@@ -174,10 +176,13 @@ class Sequences(RuleBasedStateMachine):
         self.told[id_] = Told(retries, resumable)
 
     @precondition(lambda self: self.told)
-    @rule(data=st.data(), cause=st.sampled_from(CAUSES))
-    def ask(self, data: Any, cause: Cause) -> None:
+    @rule(data=st.data(), sensible=st.sampled_from([True, True, True, False]))
+    def ask(self, data: Any, sensible: bool) -> None:
+        """Mostly for what makes a difference."""
         id_ = data.draw(st.sampled_from(sorted(self.told)))
         told, job = self.told[id_], self._run(self.outside.job(id_))
+        due = [cause for cause in CAUSES if expectation.ASKED[cause].get(job.state, job.state) != job.state]
+        cause = data.draw(st.sampled_from(due if sensible and due else CAUSES))
         after = expectation.ASKED[cause].get(job.state)
         try:
             self._run(self.outside.ask(id_, cause))
@@ -251,14 +256,12 @@ class Sequences(RuleBasedStateMachine):
 
     # What happens to the server and the machine
 
-    @rule(busy=st.booleans())
-    def look_away(self, busy: bool) -> None:
-        """Much may happen between two looks of the engine."""
-        self.is_busy = busy
-
-    @rule(silent=st.booleans(), refuses=st.booleans())
-    def trouble(self, silent: bool, refuses: bool) -> None:
-        self.executor.is_silent, self.executor.refuses = silent, refuses
+    @rule(trouble=st.sampled_from(["none", "none", "engine is busy", "nobody answers", "nothing can be started"]))
+    def weather(self, trouble: str) -> None:
+        """Much may happen between two looks of an engine that is busy."""
+        self.is_busy = trouble == "engine is busy"
+        self.executor.is_silent = trouble == "nobody answers"
+        self.executor.refuses = trouble == "nothing can be started"
 
     @precondition(lambda self: self.term.held is None)
     @rule(places=st.integers(0, 12), fate=st.sampled_from(["hold", "hold", "break"]))
@@ -302,15 +305,12 @@ class Sequences(RuleBasedStateMachine):
         elif old.held:
             old.held.cancel()
 
-    @rule(seconds=st.sampled_from([5.0, 60.0, 700.0]))
-    def time_goes(self, seconds: float) -> None:
-        self.now += seconds
+    @rule(seconds=st.sampled_from([5.0, 60.0, 700.0]), jump=st.sampled_from([0.0, 0.0, -3600.0, 3600.0]))
+    def time_goes(self, seconds: float, jump: float) -> None:
+        """And the clock may be set."""
+        self.now += seconds + jump
         self.since += seconds
         self.loop.pass_time(seconds)
-
-    @rule(seconds=st.sampled_from([-3600.0, 3600.0]))
-    def clock_jumps(self, seconds: float) -> None:
-        self.now += seconds
 
     # What must hold
 
@@ -339,8 +339,7 @@ class Sequences(RuleBasedStateMachine):
         for term in [self.term, *self.former]:
             self._run(self._thaw(term))
         for _ in range(20):
-            self.time_goes(5.0)
-            self.clock_jumps(4000.0)
+            self.time_goes(5.0, 4000.0)
             for _ in range(3):
                 self._run(self._look(self.term))
             self.nothing_runs_twice()
