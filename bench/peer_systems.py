@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from bench.peer_sides import Order, Place, Side, Told, descendants, kill
+from bench.peer_sides import Order, Place, Side, Told, descendants
 from bench.peer_venv import ROOT
 from runyard.testing.live import free_port
 
@@ -209,7 +209,7 @@ class Submitit(Peer):
 
 class Ray(Peer):
     name, package = "Ray Jobs", "ray"
-    note = "a head on this machine, a CPU for each slot and one for each job, otherwise as it comes"
+    note = "a head on this machine (its daemons listen on every address), a CPU for each slot, one for each job"
     _starting = threading.Lock()
 
     def prepare(self) -> None:
@@ -224,14 +224,12 @@ class Ray(Peer):
         return [[self.program("ray"), "start", *own, *ports, f"--temp-dir={self.folder / 'ray'}"]]
 
     def start(self) -> None:
-        """`ray start` leaves its daemons behind and ends; it gives up after 30 s, so never two at a time and twice."""
+        """`ray start` leaves its daemons behind and ends; it gives up after half a minute, so never two at a time."""
         with self._starting:
-            for _ in range(2):
-                super().start()
-                if not any(process.wait() for process in self._started):
-                    return
-                kill(self.service())
-        raise RuntimeError(f"{self.name}: {(self.folder / 'service.log').read_text()[-2000:]}")
+            super().start()
+            failed = any(process.wait() for process in self._started)
+        if failed:
+            raise RuntimeError(f"{self.name}: {(self.folder / 'service.log').read_text()[-500:]}")
 
     def service(self) -> list[psutil.Process]:
         """The head's daemons, not its workers: a job's supervisor is one of those."""
