@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runyard.db.database import Session
 from runyard.db.queries import attempts, estimates, events, jobs
@@ -32,17 +33,15 @@ class Endings:
             await self._context.executor.stop(source.handle, "kill")
         if not await self._ingest.drain(source):
             return  # the loop of the ingest goes on reading; we look again soon
-        async with self._context.database.read() as session:
-            said = await events.last_word(session, job.id, attempt.number)
         ending = Ending(
-            said=said,
+            said=await self._last_word(attempt, source),
             code=look.exit.code if look.exit else None,
             signal=look.exit.signal if look.exit else None,
             detail=look.detail,
             restarted=look.restarted,
             stop_asked=attempt.stop_sent is not None,
             stop_reason=attempt.stop_reason,
-            log=await self._log_tail(attempt, source),
+            log=await self._log_tail(attempt, source) if look.exit and look.exit.code else "",
             oom_kills=look.exit.oom_kills if look.exit else None,
         )
         verdict = judge(ending)
@@ -53,10 +52,10 @@ class Endings:
     async def finish(self, attempt: Attempt, job: Job, look: Look, verdict: Verdict) -> None:
         now = self._context.clock()
         async with self._context.database.write() as session:
-            held = await attempts.held(session, attempt.id, self._context.token)
-            current = await jobs.get(session, job.id)
-            if held is None or current is None:
+            found = await attempts.held_with_job(session, attempt.id, self._context.token)
+            if found is None:
                 return
+            held, current = found
             held.ended_at = look.exit.ended_at if look.exit else now
             held.released_at = None if held.gpus else held.ended_at
             held.process = held.process or look.process
@@ -87,6 +86,12 @@ class Endings:
         elif job.state == State.FAILED:
             making = fixes.Making(self._context.new_id(), fixes.ACTOR, now)
             await fixes.follow(session, job, making, self._context.limits)
+
+    async def _last_word(self, attempt: Attempt, source: Source) -> dict[str, Any] | None:
+        if source.offset == 0 and not source.signs.finished:
+            return None  # it never said anything, as most scripts
+        async with self._context.database.read() as session:
+            return await events.last_word(session, attempt.job_id, attempt.number)
 
     async def _log_tail(self, attempt: Attempt, source: Source) -> str:
         """The end of what the trainer wrote on its error stream."""

@@ -22,7 +22,7 @@ class Engine:
         self._context = context = replace(context, unusable=self.guard.unusable)
         self.ingest = Ingest(context, self._listen)
         self.supervisor = Supervisor(context, self.ingest, self.guard, self._leave_room, self._attend)
-        self.scheduler = Scheduler(context, self._attend)
+        self.scheduler = Scheduler(context, self.supervisor)
         self.calendar = Calendar(context, self._fill)
         self.janitor = Janitor(context)
         self._guarding = Loop("gpus", self.guard.tick, self.guard.pause)
@@ -54,7 +54,7 @@ class Engine:
     def wake(self) -> None:
         """Something has changed: look at once."""
         self._fill()
-        self._attend()
+        self.supervisor.look_at_all()
         self._submitting.wake()
         self._cleaning.wake()
 

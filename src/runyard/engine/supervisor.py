@@ -4,7 +4,7 @@ import asyncio
 import errno
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from runyard.db.queries import attempts, events, jobs
@@ -34,7 +34,7 @@ class Supervisor:
     def __init__(
         self, context: Context, ingest: Ingest, guard: Guard, ended: Callable[[], None], wake: Callable[[], None]
     ) -> None:
-        """`ended` is called when there is room for the next, `wake` when a tick should not wait for its time."""
+        """`ended` is called when there is room for the next, `wake` when there is something to do at once."""
         self._context, self._ingest, self._guard = context, ingest, guard
         self._endings = Endings(context, ingest, ended)
         self._watchdog = Watchdog(context, ingest)
@@ -43,26 +43,54 @@ class Supervisor:
         self._unknown: set[str] = set()
         self._wake = wake
         self._alarms: dict[str, asyncio.Task[None]] = {}
+        self._mine: dict[str, tuple[Attempt, Job]] = {}
+        self._news: set[str] = set()
+        """Of those: what was placed or has ended since. They are attended to without asking for all the others."""
+        self._due = 0.0
+        """When all are looked at again."""
+
+    def place(self, placed: Collection[tuple[Attempt, Job]]) -> None:
+        """What was just written down, with our lease on it, is to be launched."""
+        self._mine |= {attempt.id: (attempt, job) for attempt, job in placed}
+        self._news |= {attempt.id for attempt, _ in placed}
+        self._due = min(self._due, asyncio.get_running_loop().time() + ACTIVE_SECONDS)
+        self._wake()
+
+    def look_at_all(self) -> None:
+        """A wish may have been written down, of which only the database knows."""
+        self._due = 0.0
+        self._wake()
 
     def close(self) -> None:
         for alarm in self._alarms.values():
             alarm.cancel()
 
     def pause(self) -> float:
-        return ACTIVE_SECONDS if self._backoffs else IDLE_SECONDS
+        return max(0.0, self._due - asyncio.get_running_loop().time())
 
     async def tick(self) -> bool:
-        mine = await self._claim()
-        self._forget_all_but({attempt.id for attempt, _ in mine})
-        await asyncio.gather(*(self._try_to_attend(attempt, job) for attempt, job in mine))
+        news, self._news = self._news, set()
+        if not news or not news <= self._mine.keys() or self.pause() <= 0:
+            news = await self._take_all()
+        await asyncio.gather(*(self._try_to_attend(*self._mine[id_]) for id_ in news))
         return False
+
+    async def _take_all(self) -> set[str]:
+        now = asyncio.get_running_loop().time()
+        self._due = now + IDLE_SECONDS  # before we ask: whoever has a wish meanwhile makes it earlier
+        self._mine = {attempt.id: (attempt, job) for attempt, job in await self._claim()}
+        if self._mine:
+            self._due = min(self._due, now + ACTIVE_SECONDS)
+        self._forget_all_but(ids := set(self._mine))
+        return ids
 
     async def _claim(self) -> list[tuple[Attempt, Job]]:
         """Attempts that are ours, those of an earlier engine included."""
         context = self._context
         async with context.database.read() as session:
-            if not await attempts.to_claim(session, context.lease()):
-                return await attempts.under_way(session, context.token)
+            found = await attempts.within_reach(session, context.owner)
+        if all(attempt.lease_token == context.token for attempt, _ in found):
+            return found
         async with context.database.write() as session:
             ids = await attempts.to_claim(session, context.lease())
             await attempts.claim(session, ids, context.lease())
@@ -87,8 +115,7 @@ class Supervisor:
         match look.liveness:
             case Liveness.ALIVE:
                 self._unknown.discard(attempt.id)
-                await self._note_process(attempt, look)
-                await self._note_start(attempt, job)
+                await self._note_start(attempt, job, look)
                 await self._obey(attempt, job, source)
             case Liveness.DEAD:
                 await self._endings.see_off(attempt, job, source, look)
@@ -123,11 +150,12 @@ class Supervisor:
         """Read what it says from now on, and hear of its end."""
         assert attempt.handle is not None, "only what was launched can be watched"
         if attempt.id not in self._alarms:
-            self._alarms[attempt.id] = asyncio.create_task(self._hear_of_end(attempt.handle))
+            self._alarms[attempt.id] = asyncio.create_task(self._hear_of_end(attempt.id, attempt.handle))
         return self._ingest.watch(_source(attempt, job))
 
-    async def _hear_of_end(self, handle: Handle) -> None:
+    async def _hear_of_end(self, attempt_id: str, handle: Handle) -> None:
         await self._context.executor.ended(handle)
+        self._news.add(attempt_id)
         self._wake()
 
     def _order(self, attempt: Attempt, job: Job) -> Launch:
@@ -153,20 +181,21 @@ class Supervisor:
         if attempt.gpus and (baseline := await self._guard.baseline(attempt)):
             await self._save(attempt, gpu_baseline=baseline)
 
-    async def _note_process(self, attempt: Attempt, look: Look) -> None:
-        if attempt.process is None and look.process is not None:
-            await self._save(attempt, process=look.process)
-
-    async def _note_start(self, attempt: Attempt, job: Job) -> None:
-        """A script need not say anything: that its process is there is all that is to be seen of its start."""
-        if job.kind != "script" or job.state != State.STARTING:
+    async def _note_start(self, attempt: Attempt, job: Job, look: Look) -> None:
+        """Its process; a script need not say anything, so that this is all that is to be seen of its start."""
+        is_script = job.kind == "script" and job.state == State.STARTING
+        if not is_script and (attempt.process is not None or look.process is None):
             return
         async with self._context.database.write() as session:
-            held = await attempts.held(session, attempt.id, self._context.token)
-            current = await jobs.get(session, job.id)
-            if held is not None and current is not None and current.state == State.STARTING:
+            held = await attempts.held_with_job(session, attempt.id, self._context.token)
+            if held is None:
+                return
+            if look.process is not None:
+                held[0].process = attempt.process = look.process
+            if is_script and held[1].state == State.STARTING:
                 now = self._context.clock()
-                await jobs.apply_move(session, current, Cause.STARTED, "supervisor", now, attempt=held.number)
+                await jobs.apply_move(session, held[1], Cause.STARTED, "supervisor", now, attempt=attempt.number)
+        self._mine[attempt.id] = (attempt, held[1])
         self._context.notify()
 
     async def _say_unknown(self, attempt: Attempt, text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import CursorResult, Row, or_, select, update
 
 from runyard.db.database import Session
 from runyard.db.tables import Attempt, Job
@@ -104,6 +104,17 @@ async def under_way(session: Session, token: str) -> list[tuple[Attempt, Job]]:
     return [(attempt, job) for attempt, job in await session.execute(query)]
 
 
+async def within_reach(session: Session, owner: str) -> list[tuple[Attempt, Job]]:
+    """Open attempts of our data folder, and nobody's, whoever looks after them; oldest first."""
+    query = (
+        select(Attempt, Job)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Attempt.ended_at.is_(None), or_(Attempt.lease_owner.is_(None), Attempt.lease_owner == owner))
+        .order_by(Attempt.created_at, Attempt.id)
+    )
+    return [(attempt, job) for attempt, job in await session.execute(query)]
+
+
 async def to_claim(session: Session, lease: Lease) -> Sequence[str]:
     """Ids of open attempts to take over: those of our data folder, and nobody's, that an earlier engine looked after.
 
@@ -135,11 +146,20 @@ async def held(session: Session, attempt_id: str, token: str) -> Attempt | None:
     return await session.scalar(query)
 
 
+async def held_with_job(session: Session, attempt_id: str, token: str) -> tuple[Attempt, Job] | None:
+    """Like `held`, with its job."""
+    query = (
+        select(Attempt, Job)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Attempt.id == attempt_id, Attempt.lease_token == token, Attempt.ended_at.is_(None))
+    )
+    row = (await session.execute(query)).first()
+    return None if row is None else (row[0], row[1])
+
+
 async def save(session: Session, attempt_id: str, token: str, **values: Any) -> bool:
     """Set columns of an attempt; False, and nothing written, if somebody else took it over."""
-    attempt = await held(session, attempt_id, token)
-    if attempt is None:
-        return False
-    for name, value in values.items():
-        setattr(attempt, name, value)
-    return True
+    held = (Attempt.id == attempt_id, Attempt.lease_token == token, Attempt.ended_at.is_(None))
+    query = update(Attempt).where(*held).values(values).execution_options(synchronize_session=False)
+    result: CursorResult[Any] = await session.execute(query)  # type: ignore[assignment]
+    return result.rowcount == 1
