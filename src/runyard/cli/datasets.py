@@ -34,18 +34,14 @@ def upload(
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    limit: options.Limit = 50,
     json: options.Json = False,
 ) -> None:
     """List data sets, newest first."""
     with options.client(ctx) as client:
-        found = client.datasets(limit=limit).items
-    if json:
-        for item in found:
-            output.as_json(item)
-        return
-    rows = ((d.id, d.name, d.format, d.rows, output.size(d.size_bytes), output.moment(d.created_at)) for d in found)
-    output.table(("ID", "NAME", "FORMAT", "ROWS", "SIZE", "CREATED"), rows)
+        page = client.datasets(limit=limit)
+    headings = ("ID", "NAME", "FORMAT", "ROWS", "SIZE", "CREATED")
+    output.listing(page, headings, _row, json=json, nothing="no data sets yet: runyard datasets upload FILE")
 
 
 @app.command()
@@ -68,6 +64,11 @@ def delete(ctx: typer.Context, dataset: DataSet, json: options.Json = False) -> 
         output.as_json({"deleted": dataset})
     else:
         print(f"deleted {dataset}")
+
+
+def _row(found: "DataSetRead") -> tuple[object, ...]:
+    size, created = output.size(found.size_bytes), output.moment(found.created_at)
+    return found.id, found.name, found.format, found.rows, size, created
 
 
 def _show(found: "DataSetRead") -> None:

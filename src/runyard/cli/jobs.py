@@ -20,23 +20,15 @@ def list_(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state. Repeatable.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only sft, dpo or script.")] = None,
     name: Annotated[str | None, typer.Option(help="Only names with this part.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    limit: options.Limit = 50,
     json: options.Json = False,
 ) -> None:
     """List jobs, newest first."""
     with options.client(ctx) as client:
         page = client.jobs(state=state or (), kind=kind, name=name, limit=limit)
-    if json:
-        for job in page.items:
-            output.as_json(job)
-        return
-    if output.on_terminal() and not page.items:
-        print("no such jobs" if state or kind or name else "no jobs yet: runyard submit job.yaml")
-        return
+    nothing = "no such jobs" if state or kind or name else "no jobs yet: runyard submit job.yaml"
     headings = ("ID", "NAME", "KIND", "STATE", "PROGRESS", "LOSS", "CREATED")
-    output.table(headings, (_row(job) for job in page.items))
-    if output.on_terminal() and page.next_cursor:
-        print(f"… and older ones: --limit {min(200, limit * 2)}")
+    output.listing(page, headings, _row, json=json, nothing=nothing)
 
 
 @app.command()

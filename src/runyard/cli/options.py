@@ -51,6 +51,7 @@ Job = Annotated[
     ),
 ]
 JobFile = Annotated[str, typer.Argument(metavar="JOB.YAML", help="The job file.", show_default=False)]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output; one object a line for streams.")]
 Every = Annotated[
     int | None,

@@ -3,8 +3,14 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from runyard.schemas.page import Page
+
+MOST = 200
+Item = TypeVar("Item")
 
 
 def on_terminal() -> bool:
@@ -33,6 +39,21 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in texts:
         view.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
     Console().print(view)
+
+
+def listing(
+    page: "Page[Item]", headings: Sequence[str], row: Callable[[Item], Sequence[object]], *, json: bool, nothing: str
+) -> None:
+    """What there is, newest first; on a terminal it is also said when there is `nothing`, or more."""
+    if json:
+        for item in page.items:
+            as_json(item)
+    elif on_terminal() and not page.items:
+        print(nothing)
+    else:
+        table(headings, (row(item) for item in page.items))
+        if on_terminal() and page.next_cursor:
+            print(f"… and older ones: --limit {min(MOST, len(page.items) * 2)}")
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:

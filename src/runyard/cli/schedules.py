@@ -42,18 +42,14 @@ def add(
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
+    limit: options.Limit = 50,
     json: options.Json = False,
 ) -> None:
     """List schedules, newest first."""
     with options.client(ctx) as client:
-        found = client.schedules(limit=limit).items
-    if json:
-        for item in found:
-            output.as_json(item)
-        return
-    rows = ((s.id, s.name, _when(s), _state(s), s.last_job_id, s.last_error) for s in found)
-    output.table(("ID", "NAME", "WHEN", "NEXT", "LAST JOB", "LAST ERROR"), rows)
+        page = client.schedules(limit=limit)
+    headings = ("ID", "NAME", "WHEN", "NEXT", "LAST JOB", "LAST ERROR")
+    output.listing(page, headings, _row, json=json, nothing="no schedules yet: runyard schedules add job.yaml --cron …")
 
 
 @app.command()
@@ -114,6 +110,10 @@ def _tell(found: "ScheduleRead", *, json: bool) -> None:
         output.as_json(found)
     else:
         print(f"{found.id} ({found.name}): {_when(found)}, next: {_state(found)}")
+
+
+def _row(found: "ScheduleRead") -> tuple[object, ...]:
+    return found.id, found.name, _when(found), _state(found), found.last_job_id, found.last_error
 
 
 def _when(found: "ScheduleRead") -> str:
