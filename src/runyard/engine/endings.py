@@ -19,12 +19,15 @@ from runyard.protocol.rundir import RunDir
 from runyard.services import fixes
 
 TAIL_BYTES = 1 << 14
+RENEW_SECONDS = 1.0
+"""Estimates of one kind of work are not renewed more often: each time all that wait for their turn are written."""
 
 
 class Endings:
     def __init__(self, context: Context, ingest: Ingest, ended: Callable[[], None]) -> None:
         """`ended` is called when there is room for the next."""
         self._context, self._ingest, self._ended = context, ingest, ended
+        self._renewed: dict[str, float] = {}
 
     async def see_off(self, attempt: Attempt, job: Job, source: Source, look: Look) -> None:
         """Its process is gone: end what is left of it, read its last words, and judge."""
@@ -40,6 +43,7 @@ class Endings:
             detail=look.detail,
             restarted=look.restarted,
             stop_asked=attempt.stop_sent is not None,
+            told=look.exit is not None and look.exit.told,
             stop_reason=attempt.stop_reason,
             log=await self._log_tail(attempt, source) if look.exit and look.exit.code else "",
             oom_kills=look.exit.oom_kills if look.exit else None,
@@ -82,10 +86,18 @@ class Endings:
     async def _follow(self, session: Session, job: Job, now: float) -> None:
         """What the end of a job means for others: estimates of those like it, or a copy with a change."""
         if job.state == State.COMPLETED:
-            await estimates.renew(session, job)
+            if self._is_time_to_renew(job.workload):
+                await estimates.renew(session, job)
         elif job.state == State.FAILED:
             making = fixes.Making(self._context.new_id(), fixes.ACTOR, now)
             await fixes.follow(session, job, making, self._context.limits)
+
+    def _is_time_to_renew(self, workload: str | None) -> bool:
+        now = self._context.monotonic()
+        if workload is None or now < self._renewed.get(workload, -RENEW_SECONDS) + RENEW_SECONDS:
+            return False
+        self._renewed[workload] = now
+        return True
 
     async def _last_word(self, attempt: Attempt, source: Source) -> dict[str, Any] | None:
         if source.offset == 0 and not source.signs.finished:
