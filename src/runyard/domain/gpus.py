@@ -63,13 +63,19 @@ def still_held(usage: Usage | None, claim: Claim, ours: Collection[str], alive: 
     return f"{missing:.0f} MB of its memory did not come back when a job had ended" if missing > MARGIN_MB else None
 
 
-def used_by_others(usage: Usage, ours: Collection[str]) -> str | None:
-    """Why nothing may be started on a GPU that somebody else is using."""
+def used_by_others(usage: Usage, ours: Collection[str], is_held: bool) -> str | None:
+    """Why nothing may be started on a GPU that somebody else is using.
+
+    While it `is_held` by an attempt of ours, memory that nobody is named for is taken for ours.
+    """
     others = usage.others(ours)
     told = sum(holder.memory_mb or 0.0 for holder in others)
-    untold = usage.memory_mb if others and len(others) == len(usage.holders) and not told else 0.0
+    is_ours = len(others) < len(usage.holders) or (is_held and not others)
+    untold = 0.0 if is_ours else usage.memory_mb - told
     if max(told, untold) <= OTHERS_MB:
         return None
+    if not others:
+        return "in use by somebody who can't be seen from here"
     return f"in use by somebody else: {_names(others)}"  # what changes all the time would be told all the time
 
 

@@ -3,11 +3,11 @@ somebody else is using is left alone."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from runyard.db.database import Session
-from runyard.db.queries import events, jobs, quarantines
+from runyard.db.queries import attempts, events, jobs, quarantines
 from runyard.db.tables import Attempt, Quarantine
 from runyard.domain import gpus
 from runyard.domain.gpus import Claim, Usage
@@ -50,7 +50,7 @@ class Guard:
         """MB in use on each of its GPUs by others than us, before it is launched; None where nothing tells."""
         usage = await asyncio.to_thread(self._context.gpu_usage)
         async with self._context.database.read() as session:
-            beside = await quarantines.unreleased(session, self._context.owner)
+            beside = await attempts.unreleased(session, self._context.owner)
             ours = await _known(session, usage)
         found = {}
         for gpu in attempt.gpus:
@@ -70,23 +70,23 @@ class Guard:
     async def tick(self) -> bool:
         """Release what is free, put aside what does not come back, and look again at what was."""
         context = self._context
-        if self._looked and not context.machine.gpus:
+        async with context.database.read() as session:
+            holding = await attempts.unreleased(session, context.owner)
+            aside = await quarantines.of_machine(session, context.machine.name)
+        if self._looked and not (context.machine.gpus or holding):  # what had GPUs may outlive their being seen
             return False
         try:
             usage = await asyncio.to_thread(context.gpu_usage)
         except OSError as error:
             self._unusable = {gpu.index: f"its driver does not answer: {error}" for gpu in context.machine.gpus}
             raise
-        async with context.database.read() as session:
-            holding = await quarantines.unreleased(session, context.owner)
-            aside = await quarantines.of_machine(session, context.machine.name)
         seen = await self._look(usage, holding, aside)
         before = dict(self._unusable)
         released = [await self._release(attempt, holding, seen) for attempt in holding if attempt.ended_at is not None]
         for quarantine in aside:
             if _why_not(quarantine, seen) is None:
                 await self._lift(quarantine)
-        await self._note(seen)
+        await self._note(seen, {gpu for attempt in holding for gpu in attempt.gpus})
         self._looked = True
         self._waiting_since = {id_: at for id_, at in self._waiting_since.items() if id_ in {a.id for a in holding}}
         if any(released) or before != self._unusable:
@@ -113,7 +113,7 @@ class Guard:
         if held and now - self._waiting_since.setdefault(attempt.id, now) < RELEASE_SECONDS:
             return False
         async with self._context.database.write() as session:
-            if not await quarantines.release(session, attempt.id, self._context.clock()):
+            if not await attempts.release(session, attempt.id, self._context.clock()):
                 return False
             for gpu, why in held.items():
                 await self._put_aside(session, attempt, gpu, why)
@@ -132,26 +132,25 @@ class Guard:
         await quarantines.put(session, row)
         text = f"GPU {gpu} is put aside until it is free: {why}"
         log.warning("%s (attempt %s of job %s)", text, attempt.number, attempt.job_id)
-        await self._say(session, attempt, "warning", text)
+        await self._say(session, attempt, events.Message(attempt.number, text))
 
     async def _lift(self, quarantine: Quarantine) -> None:
         async with self._context.database.write() as session:
             await quarantines.lift(session, quarantine.machine, quarantine.gpu)
             attempt = await session.get(Attempt, quarantine.attempt_id)
             if attempt is not None:
-                await self._say(session, attempt, "info", f"GPU {quarantine.gpu} is free again")
+                message = events.Message(attempt.number, f"GPU {quarantine.gpu} is free again", "info")
+                await self._say(session, attempt, message)
         log.warning("GPU %s is free again", quarantine.gpu)
 
-    async def _say(self, session: Session, attempt: Attempt, level: str, text: str) -> None:
-        if await jobs.get(session, attempt.job_id) is None:
-            return
-        data = {"attempt": attempt.number, "level": level, "text": text, "data": {}}
-        await events.append(session, attempt.job_id, self._context.clock(), "message", data)
+    async def _say(self, session: Session, attempt: Attempt, message: events.Message) -> None:
+        if await jobs.get(session, attempt.job_id) is not None:
+            await events.say(session, attempt.job_id, self._context.clock(), message)
 
-    async def _note(self, seen: Seen) -> None:
+    async def _note(self, seen: Seen, held: Collection[int]) -> None:
         async with self._context.database.read() as session:
             aside = await quarantines.of_machine(session, self._context.machine.name)
-        others = {gpu: gpus.used_by_others(usage, seen.ours) for gpu, usage in seen.usage.items()}
+        others = {gpu: gpus.used_by_others(usage, seen.ours, gpu in held) for gpu, usage in seen.usage.items()}
         unusable = {gpu: why for gpu, why in others.items() if why is not None}
         self._unusable = unusable | {row.gpu: f"put aside: {row.cause}" for row in aside}
 
@@ -164,7 +163,7 @@ def _why_not(quarantine: Quarantine, seen: Seen) -> str | None:
 async def _known(session: Session, usage: Mapping[int, Usage]) -> set[str]:
     """The attempts of ours that are on a GPU."""
     nonces = {holder.nonce for one in usage.values() for holder in one.holders if holder.nonce is not None}
-    return await quarantines.known(session, nonces)
+    return await attempts.known(session, nonces)
 
 
 def _baseline(attempt: Attempt, gpu: int) -> float | None:

@@ -119,7 +119,7 @@ class Ingest:
             signs.take(entry["type"], entry["data"])
         await events.append_all(session, [{"job_id": job.id, **entry} for entry in news.feed])
         if news.skipped:
-            await events.append(session, job.id, now, "message", _warning(attempt, news.skipped))
+            await events.say(session, job.id, now, _warning(attempt, news.skipped))
         if news.forget_after is not None:
             await metrics.forget_after(session, job.id, news.forget_after)
         await metrics.record(session, job.id, news.points)
@@ -146,7 +146,7 @@ class Ingest:
                 await artifacts.record(session, job_id, fields["path"], self._context.new_id(), values)
 
 
-def _warning(attempt: int, skipped: list[str]) -> dict[str, Any]:
+def _warning(attempt: int, skipped: list[str]) -> events.Message:
     count = "1 line" if len(skipped) == 1 else f"{len(skipped)} lines"
     text = f"skipped {count} of events.jsonl that can't be read; the first: {skipped[0]}"
-    return {"attempt": attempt, "level": "warning", "text": text, "data": {"skipped": len(skipped)}}
+    return events.Message(attempt, text, data={"skipped": len(skipped)})

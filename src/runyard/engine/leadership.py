@@ -119,9 +119,12 @@ class Leadership:
             self._engine = None
             self._trusted_until = 0.0
             running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            [fault] = await asyncio.gather(running, return_exceptions=True)
             await self._resign(token)
             self._seat.leave()
+            if isinstance(fault, Exception):
+                log.error("the engine of %s has crashed, and may be started again", self.name, exc_info=fault)
+                await asyncio.sleep(STANDBY_SECONDS)  # whoever stands by may have more luck
 
     def _term(self, token: str) -> Context:
         database = self._context.database.fenced(lambda session: leaders.require(session, token))
@@ -161,8 +164,7 @@ class Leadership:
                 f"attempt {attempt.number} runs in the data folder {attempt.lease_owner}, out of reach of {self.name}:"
                 " what becomes of it is unknown until an engine on that folder leads"
             )
-            data = {"attempt": attempt.number, "level": "warning", "text": text, "data": {}}
-            await events.append(session, attempt.job_id, self._context.clock(), "message", data)
+            await events.say(session, attempt.job_id, self._context.clock(), events.Message(attempt.number, text))
 
 
 def _clock() -> float:

@@ -41,7 +41,8 @@ def gpus_now() -> list[GpuRead]:
     with suppress(OSError):
         usage = inventory.usage() if found else {}
     marks = {holder.nonce for one in usage.values() for holder in one.holders if holder.nonce is not None}
-    why = {index: used_by_others(one, marks) for index, one in usage.items()}
+    # Only the engine knows whose it is if nobody is named for it.
+    why = {index: used_by_others(one, marks, is_held=True) for index, one in usage.items()}
     return [GpuRead(**asdict(gpu), unusable=why.get(gpu.index)) for gpu in found]
 
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from runyard.db.queries import events, quarantines
+from runyard.db.queries import attempts, events
 from runyard.engine.context import Context
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ async def _sweep(context: Context) -> None:
     if not running | remains:
         return
     async with context.database.read() as session:
-        ended = await quarantines.ended(session, running | remains)
+        ended = await attempts.ended(session, running | remains)
     if not ended:
         return
     context.require_lead()
@@ -30,6 +30,5 @@ async def _sweep(context: Context) -> None:
         for attempt in (attempt for attempt in ended if attempt.id in running):
             text = f"ended what attempt {attempt.number} had left running"
             log.warning("%s (job %s)", text, attempt.job_id)
-            data = {"attempt": attempt.number, "level": "warning", "text": text, "data": {}}
-            await events.append(session, attempt.job_id, context.clock(), "message", data)
+            await events.say(session, attempt.job_id, context.clock(), events.Message(attempt.number, text))
     context.notify()

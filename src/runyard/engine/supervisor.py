@@ -202,9 +202,8 @@ class Supervisor:
         """Unknown frees nothing and ends nothing, but it is said, once."""
         if attempt.id in self._unknown:
             return
-        data = {"attempt": attempt.number, "level": "warning", "text": text, "data": {}}
         async with self._context.database.write() as session:
-            await events.append(session, attempt.job_id, self._context.clock(), "message", data)
+            await events.say(session, attempt.job_id, self._context.clock(), events.Message(attempt.number, text))
         self._unknown.add(attempt.id)
         self._context.notify()
 

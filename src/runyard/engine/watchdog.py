@@ -53,7 +53,7 @@ class Watchdog:
         path = await self._dump(attempt) if overdue.reason == "stalled" else None
         found = await self._describe(attempt, path) if path else None
         where = f"; what it was doing is in {path}" if found else ""
-        data = {"attempt": attempt.number, "level": "warning", "text": f"{overdue.message}{where}", "data": {}}
+        message = events.Message(attempt.number, f"{overdue.message}{where}")
         now = self._context.clock()
         async with self._context.database.write() as session:
             values = {"stop_reason": overdue.reason, "message": overdue.message}
@@ -62,7 +62,7 @@ class Watchdog:
             attempt.stop_reason, attempt.message = overdue.reason, overdue.message
             if path and found:
                 await artifacts.record(session, attempt.job_id, path, self._context.new_id(), found)
-            await events.append(session, attempt.job_id, now, "message", data)
+            await events.say(session, attempt.job_id, now, message)
         log.warning("attempt %s of job %s: %s", attempt.number, attempt.job_id, overdue.message)
         self._context.notify()
 

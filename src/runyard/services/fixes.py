@@ -68,8 +68,8 @@ async def submit(session: Session, job: Job, making: Making, context: Context) -
     await queries.add(session, copy, making.actor)
     await idempotency.add(session, IdempotencyKey(key=_key(job), body_sha256="", job_id=copy.id, created_at=making.at))
     text = f"{_words(found)}: tried again as job {copy.id}, {_where(copy)}"
-    data = {"level": "info", "text": text, "attempt": job.attempts, "data": {"fixed_by": copy.id}}
-    await events.append(session, job.id, making.at, "message", data)
+    message = events.Message(job.attempts, text, "info", {"fixed_by": copy.id})
+    await events.say(session, job.id, making.at, message)
     return copy
 
 

@@ -228,6 +228,32 @@ async def test_a_restarted_server_goes_on_waiting_for_the_memory(yard: Yard, gpu
     assert list(await aside(yard)) == [0]
 
 
+async def test_what_held_gpus_is_released_by_a_server_that_sees_none(yard: Yard) -> None:
+    yard.start()
+    await start(yard, "job")
+    await yard.restart(machine=Machine(), gpu_usage=dict)
+    await looks(yard)
+    assert not await is_released(yard, "job")
+    await end(yard, "job")
+    await eventually(lambda: is_released(yard, "job"))
+    assert yard.engine.guard.pause() is None
+
+
+async def test_a_gpu_in_use_by_whom_the_driver_does_not_name_is_left_alone_unless_a_job_of_ours_is_on_it(
+    yard: Yard, gpus: Gpus
+) -> None:
+    gpus.use(0, 4100.0)
+    yard.start()
+    await start(yard, "one", gpu_memory_mb=8000)
+    gpus.use(1, 6000.0)
+    await looks(yard)
+    assert yard.engine.guard.unusable() == {0: "in use by somebody who can't be seen from here"}
+    await start(yard, "two", gpu_memory_mb=8000)
+    assert [(await yard.attempts(id_))[0].gpus for id_ in ("one", "two")] == [[1], [1]]
+    for id_ in ("one", "two"):
+        await end(yard, id_)
+
+
 async def test_a_machine_without_gpus_is_not_looked_at(database: Database, tmp_path: Path) -> None:
     looked = []
 

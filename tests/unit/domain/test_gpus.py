@@ -45,8 +45,16 @@ def test_a_gpu_is_free_when_nobody_is_left_and_its_memory_is_back(
         (Usage(8100.0, (Holder(5, 4000.0, "python", "other"), STRANGER)),
          "in use by somebody else: process 77 (python)"),
         (Usage(4100.0, (Holder(5, None, "python", "other"), Holder(77))), None),
-        (Usage(600.0), None),
+        (Usage(500.0, (Holder(1, 300.0, "Xorg"),)), None),
+        (Usage(4100.0, (Holder(1, 300.0, "Xorg"),)), "in use by somebody else: process 1 (Xorg)"),
+        (Usage(500.0), None),
+        (Usage(600.0), "in use by somebody who can't be seen from here"),
     ],
 )  # fmt: skip
 def test_a_gpu_that_somebody_else_uses_is_seen(usage: Usage, expected: str | None) -> None:
-    assert used_by_others(usage, OURS) == expected
+    assert used_by_others(usage, OURS, is_held=False) == expected
+
+
+def test_memory_on_a_gpu_of_ours_that_nobody_is_named_for_is_ours() -> None:
+    assert used_by_others(Usage(9000.0), OURS, is_held=True) is None
+    assert used_by_others(Usage(9000.0, (STRANGER,)), OURS, is_held=True) is not None

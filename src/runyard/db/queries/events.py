@@ -1,7 +1,8 @@
 """The feed: what open pages are told, in the order of its ids."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import bindparam, func, insert, or_, select
 
@@ -21,6 +22,15 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
 
+class Message(NamedTuple):
+    """A sentence for people about an attempt; `data` is for programs."""
+
+    attempt: int
+    text: str
+    level: Literal["info", "warning"] = "warning"
+    data: Mapping[str, Any] = MappingProxyType({})
+
+
 AFTER = (
     select(*(FEED.c[name] for name in Event._fields))
     .where(FEED.c.id > bindparam("cursor"))
@@ -35,6 +45,11 @@ async def append(session: Session, job_id: str, at: float, type_: str, data: dic
     session.add(event)
     await session.flush()
     return event
+
+
+async def say(session: Session, job_id: str, at: float, message: Message) -> None:
+    """Tell whoever follows a job, as its trainer would."""
+    await append(session, job_id, at, "message", {**message._asdict(), "data": dict(message.data)})
 
 
 async def append_all(session: Session, events: Sequence[dict[str, Any]]) -> None:
