@@ -37,8 +37,8 @@ class When:
             return self.at if self.at is not None and self.at > now else None
         return _next_time(self.cron, _zone(self.timezone), now)
 
-    def after_no_room(self, now: float) -> float | None:
-        """When to try again what could not be queued: a single time is not forgone for a full queue."""
+    def to_retry(self, now: float) -> float | None:
+        """When to try again what could not be queued: a single time is not forgone for what may pass."""
         return self.after(now) if self.cron else now + RETRY_SECONDS
 
 

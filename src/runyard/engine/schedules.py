@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from runyard.db.queries import schedules as queries
 from runyard.db.tables import Schedule
-from runyard.domain.errors import RunyardError
+from runyard.domain.errors import DatabaseDownError, RunyardError
 from runyard.engine.context import Context
 from runyard.services import datasets, schedules, sources
 from runyard.services.submissions import Submission
@@ -39,6 +39,8 @@ class Calendar:
     async def _run(self, schedule: Schedule) -> None:
         try:
             await self._submit(schedule)
+        except DatabaseDownError:
+            raise  # says nothing of the job: the loop tries again, and the time is still due
         except RunyardError as error:
             await self._refuse(schedule, error)
         except Exception:

@@ -9,7 +9,7 @@ from runyard.db.database import Session
 from runyard.db.queries import schedules as queries
 from runyard.db.tables import DataSet, Job, Schedule
 from runyard.domain import schedules as calendar
-from runyard.domain.errors import InUseError, InvalidError, NoRoomError, NotFoundError, QueueFullError, RunyardError
+from runyard.domain.errors import InUseError, InvalidError, NotFoundError, QueueFullError, RunyardError
 from runyard.domain.schedules import When
 from runyard.protocol.problems import Problem, spec_problems
 from runyard.protocol.specs import Spec, job_spec
@@ -22,6 +22,8 @@ ACTOR = "schedule"
 LONGEST_NAME = 100
 LONGEST_ERROR = 2000
 LONGEST_HISTORY = 20
+FAULT = 500
+"""From this status on, an error is the server's, and says nothing against the job."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def spec_of(schedule: Schedule) -> Spec:
 async def submit(session: Session, seen: Schedule, submission: Submission, context: Context) -> Job | None:
     """Put a due job in the queue and move its schedule on, in one transaction: it happens once or not at all.
 
-    None if somebody else was faster, or a person changed the schedule. Raises what `jobs.submit` raises.
+    None if somebody else was faster, or a person changed the schedule. Raises what `submissions.submit` raises.
     """
     schedule = await _unchanged(session, seen)
     if schedule is None:
@@ -144,8 +146,8 @@ async def refuse(session: Session, seen: Schedule, error: RunyardError, now: flo
         return
     when = _when(schedule)
     _note(schedule, now, error=in_words(error))
-    no_room = isinstance(error, QueueFullError | NoRoomError)
-    schedule.next_at = when.after_no_room(now) if no_room else when.after(now)
+    may_pass = isinstance(error, QueueFullError) or error.status >= FAULT
+    schedule.next_at = when.to_retry(now) if may_pass else when.after(now)
 
 
 def in_words(error: RunyardError) -> str:

@@ -1,7 +1,9 @@
 """What is due is submitted once, whatever happens; the clock is an argument, so nothing here waits."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from runyard.db.queries import jobs as queue
 from runyard.db.queries import schedules as queries
 from runyard.db.tables import Job, Schedule
 from runyard.domain import schedules as calendar
+from runyard.domain.errors import DatabaseDownError
 from runyard.domain.lifecycle import Cause
 from runyard.engine.schedules import Calendar
 from runyard.protocol.specs import job_spec
@@ -201,6 +204,30 @@ async def test_a_single_time_waits_for_room_in_the_queue(place: Place) -> None:
     done = await place.schedule("once")
     assert schedules.is_over(done)
     assert done.last_error is None
+
+
+@pytest.mark.parametrize("fault", [DatabaseDownError(), OSError(errno.EMFILE, "Too many open files")])
+async def test_a_fault_of_the_server_costs_a_single_time_nothing_but_a_while(
+    place: Place, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = calendar.datetime.fromtimestamp(START + 90, calendar.UTC).isoformat()
+    await place.add(cron=None, at=moment, name="once")
+
+    async def fail(*_: object) -> None:
+        raise fault
+
+    is_outage = isinstance(fault, DatabaseDownError)
+    with monkeypatch.context() as patch:
+        patch.setattr(submissions, "submit", fail)
+        with pytest.raises(DatabaseDownError) if is_outage else nullcontext():
+            await place.until(START + 90)
+    waiting = await place.schedule("once")
+    said = None if is_outage else "the server has a fault; its log says more"
+    again = START + 90 + (0 if is_outage else calendar.RETRY_SECONDS)
+    assert (waiting.last_error, waiting.next_at) == (said, again)
+    await place.until(again)
+    [job] = await place.jobs()
+    assert (job.created_at, (await place.schedule("once")).last_error) == (again, None)
 
 
 async def test_data_that_are_gone_or_a_spec_of_another_version_are_said_and_the_others_run(place: Place) -> None:

@@ -82,8 +82,8 @@ def test_one_time_is_due_until_it_has_come(now: float) -> None:
 
 
 def test_a_full_queue_delays_one_time_and_skips_one_of_many() -> None:
-    assert When(None, NOW - 1, "UTC").after_no_room(NOW) == NOW + schedules.RETRY_SECONDS
-    assert When("0 2 * * *", None, "UTC").after_no_room(NOW) == NOW + 7200
+    assert When(None, NOW - 1, "UTC").to_retry(NOW) == NOW + schedules.RETRY_SECONDS
+    assert When("0 2 * * *", None, "UTC").to_retry(NOW) == NOW + 7200
 
 
 def test_times_are_read_in_the_zone_unless_they_say_their_own() -> None:
