@@ -44,6 +44,7 @@ class Janitor:
         """One pass; what was marked since a time is looked at again."""
         limits = self._context.limits
         async with self._context.database.write() as session:
+            asked_at = (await queries.cleanup(session)).asked_at
             found = await retention.find(session, limits, now)
             await retention.mark(session, found.items, now)
         self._context.notify()
@@ -52,9 +53,10 @@ class Janitor:
         freed, failed = await self._remove_all(due, now)
         await self._forget(now - FORGET_SECONDS)
         async with self._context.database.write() as session:
-            await retention.mark(session, [item for item, _ in failed if item.what in ("logs", "checkpoint")], now)
+            left = [item for item, _ in failed if item.what in ("logs", "checkpoint")]
+            await retention.mark(session, [item for item in left if await queries.is_still_to_go(session, item)], now)
             row = await queries.cleanup(session)
-            row.asked_at = None if row.asked_at is None or row.asked_at <= now else row.asked_at
+            row.asked_at = None if row.asked_at == asked_at else row.asked_at
             row.ended_at, row.removed, row.freed_bytes = now, len(freed), sum(freed)
             row.failed = "; ".join(why for _, why in failed)[:LONGEST_TEXT] or None
 
@@ -73,12 +75,16 @@ class Janitor:
         for item in items:
             self._context.require_lead()  # for each: one large folder may take longer than a lease lasts
             try:
-                if size := await asyncio.to_thread(self._remove, item, now):
+                if await self._is_still_to_go(item) and (size := await asyncio.to_thread(self._remove, item, now)):
                     freed.append(size)
             except OSError as error:
                 log.warning("%s %s can't be removed: %s", item.what, item.job_id or item.name, error)
                 failed.append((item, f"{error.filename}: {error.strerror}"))
         return freed, failed
+
+    async def _is_still_to_go(self, item: Item) -> bool:
+        async with self._context.database.read() as session:
+            return await queries.is_still_to_go(session, item)
 
     def _remove(self, item: Item, now: float) -> int:
         """The bytes that it had. Raises OSError."""

@@ -1,5 +1,6 @@
 """Removing what is old: from rows and disk together, finished after any crash, and never what is needed."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -11,13 +12,13 @@ import pytest
 from sqlalchemy import func, select
 
 from runyard.db.database import Database
-from runyard.db.queries import attempts, metrics
+from runyard.db.queries import attempts, checkpoints, metrics
 from runyard.db.queries import events as feed
 from runyard.db.queries import jobs as job_queries
 from runyard.db.queries.leaders import NotLeadingError
 from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric, Schedule
 from runyard.domain.lifecycle import Cause
-from runyard.domain.retention import DAY, Policy
+from runyard.domain.retention import DAY, Item, Policy
 from runyard.engine import janitor
 from runyard.engine.janitor import Janitor
 from runyard.protocol.rundir import RunDir
@@ -28,6 +29,8 @@ from runyard.testing.pauses import pauses
 from runyard.testing.yard import Yard
 
 NOW = 1_800_000_000.0
+NEW_STEP = {"attempt": 2, "path": "checkpoints/step-000010", "size_bytes": 1, "metrics": {}, "best": False, "files": {},
+            "created_at": NOW}  # fmt: skip
 
 
 class Place:
@@ -288,6 +291,64 @@ async def test_a_job_that_was_retried_keeps_what_it_writes(place: Place) -> None
     await place.clean()
     assert (rundir.attempt(1) / "stdout.log").exists()
     assert rundir.checkpoint_steps() == [10, 20, 40]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_job_that_is_retried_amid_a_pass_keeps_what_it_writes(
+    place: Place, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.job("first", 9, "failed")
+    rundir = await place.job("second", 8, "failed")
+    loop, real, done = asyncio.get_running_loop(), janitor.remove, []
+
+    async def retry() -> None:
+        async with place.database.write() as session:
+            job = await session.get_one(Job, "second")
+            await job_queries.apply_move(session, job, Cause.RETRY_ASKED, "me", place.now)
+            await checkpoints.record(session, "second", 10, NEW_STEP)
+        rundir.attempt(2).mkdir()
+        (rundir.attempt(2) / "stdout.log").write_text("again\n")
+
+    def remove(path: Path) -> int:
+        if not done:
+            done.append(asyncio.run_coroutine_threadsafe(retry(), loop).result(10))
+        if fails:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(janitor, "remove", remove)
+        await place.clean()
+    assert (rundir.attempt(2) / "stdout.log").exists()
+    assert rundir.checkpoint_steps() == [10, 20, 30, 40]
+    async with place.database.read() as session:
+        kept = await checkpoints.of_job(session, "second")
+    assert [row.step for row in kept if row.removed_at is None] == [10, 20, 40]
+
+
+async def test_what_was_asked_for_before_the_clock_was_set_back_is_done_once(place: Place) -> None:
+    async with place.database.write() as session:
+        await retention.ask(session, place.now + 3000)
+    await place.janitor.tick()
+    async with place.database.read() as session:
+        row = await session.get_one(Cleanup, "all")
+    assert (row.asked_at, row.ended_at) == (None, place.now)
+
+
+async def test_what_is_asked_for_amid_a_pass_is_done_by_the_next(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with place.database.write() as session:
+        await retention.ask(session, place.now)
+    real = place.janitor._marked
+
+    async def marked(since: float) -> list[Item]:
+        async with place.database.write() as session:
+            await retention.ask(session, place.now + 1)
+        return await real(since)
+
+    monkeypatch.setattr(place.janitor, "_marked", marked)
+    await place.janitor.tick()
+    async with place.database.read() as session:
+        assert (await session.get_one(Cleanup, "all")).asked_at == place.now + 1
 
 
 async def test_a_pass_comes_every_hour_by_itself_and_does_nothing_in_between(place: Place) -> None:

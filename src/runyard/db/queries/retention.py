@@ -8,9 +8,11 @@ from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, tup
 from runyard.db.database import Session
 from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric
 from runyard.domain.lifecycle import FINAL
-from runyard.domain.retention import Ended
+from runyard.domain.retention import Ended, Item
 
 IS_FINAL = Job.state.in_([state.value for state in FINAL])
+HAS_LOST_LOGS = IS_FINAL & (Job.logs_removed_at >= Job.finished_at)
+HAS_LOST_STEP = IS_FINAL & (Checkpoint.removed_at >= Job.finished_at)
 PIECE = 5000
 PART = 200
 ESCAPED = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
@@ -69,15 +71,25 @@ async def removed_jobs(session: Session) -> Sequence[Job]:
 
 async def without_logs(session: Session, since: float) -> Sequence[Job]:
     """Ended jobs whose logs were to go at or after a time."""
-    query = select(Job).where(IS_FINAL, Job.logs_removed_at >= since, Job.logs_removed_at >= Job.finished_at)
-    return (await session.scalars(query)).all()
+    return (await session.scalars(select(Job).where(HAS_LOST_LOGS, Job.logs_removed_at >= since))).all()
 
 
 async def thinned(session: Session, since: float) -> Sequence[Checkpoint]:
     """Checkpoints of ended jobs that were to go at or after a time."""
     query = select(Checkpoint).join(Job, Job.id == Checkpoint.job_id)
-    query = query.where(IS_FINAL, Checkpoint.removed_at >= since, Checkpoint.removed_at >= Job.finished_at)
-    return (await session.scalars(query)).all()
+    return (await session.scalars(query.where(HAS_LOST_STEP, Checkpoint.removed_at >= since))).all()
+
+
+async def is_still_to_go(session: Session, item: Item) -> bool:
+    """Not once its job was retried, which writes under the same names. Whole jobs and the cache are not wanted back."""
+    if item.what == "logs":
+        query = select(Job.id).where(HAS_LOST_LOGS, Job.id == item.job_id)
+    elif item.what == "checkpoint":
+        query = select(Job.id).join(Checkpoint, Checkpoint.job_id == Job.id)
+        query = query.where(HAS_LOST_STEP, Job.id == item.job_id, Checkpoint.step == item.step)
+    else:
+        return True
+    return await session.scalar(query) is not None
 
 
 async def forget_piece(session: Session, job_id: str) -> bool:
