@@ -244,7 +244,7 @@ class IdempotencyKey(Table):
 
     key: Mapped[str] = mapped_column(primary_key=True)
     body_sha256: Mapped[str]
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[float]
 
 

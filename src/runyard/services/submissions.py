@@ -116,7 +116,7 @@ class _Group:
         _require_place(self.waiting, self.context)
         await _require_inputs(session, submission, self.context)
         job = _job(submission)
-        job.estimated_seconds = await self._estimate(session, job)
+        job.estimated_seconds = await estimates.of_job(session, job, self.paces)
         submitted = Submitted(job, created=True, place=self._stand_in_line(job))
         self.new[job.id] = (submitted, submission.actor)
         if key:
@@ -129,14 +129,6 @@ class _Group:
         self.waiting += 1
         self.line[own] = self.line.get(own, 0) + 1
         return sum(length for rank, length in self.line.items() if rank <= own)
-
-    async def _estimate(self, session: Session, job: Job) -> float | None:
-        if job.workload is None or job.work is None:
-            return None
-        if job.workload not in self.paces:
-            self.paces[job.workload] = await estimates.pace(session, job.workload)
-        pace = self.paces[job.workload]
-        return None if pace is None else pace * job.work
 
     async def write(self, session: Session) -> None:
         new = [(submitted.job, actor) for submitted, actor in self.new.values()]

@@ -30,11 +30,14 @@ async def pace(session: Session, workload: str) -> float | None:
     return estimates.seconds(1.0, await finished(session, workload))
 
 
-async def of_job(session: Session, job: Job) -> float | None:
-    """Seconds for a new job, from finished ones like it."""
+async def of_job(session: Session, job: Job, paces: dict[str, float | None] | None = None) -> float | None:
+    """Seconds for a new job, from finished ones like it; `paces` remembers what was looked up for others."""
     if job.workload is None or job.work is None:
         return None
-    unit = await pace(session, job.workload)
+    paces = {} if paces is None else paces
+    if job.workload not in paces:
+        paces[job.workload] = await pace(session, job.workload)
+    unit = paces[job.workload]
     return None if unit is None else job.work * unit
 
 
