@@ -1,6 +1,7 @@
 """Sees attempts off whose processes are gone: reads their last words, judges, and moves their jobs."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from runyard.engine.ingest import Ingest, Source
 from runyard.executors.base import Look
 from runyard.protocol.rundir import RunDir
 from runyard.services import fixes
+
+log = logging.getLogger(__name__)
 
 TAIL_BYTES = 1 << 14
 RENEW_SECONDS = 1.0
@@ -84,13 +87,21 @@ class Endings:
         self._context.notify()
 
     async def _follow(self, session: Session, job: Job, now: float) -> None:
-        """What the end of a job means for others: estimates of those like it, or a copy with a change."""
-        if job.state == State.COMPLETED:
-            if self._is_time_to_renew(job.workload):
-                await estimates.renew(session, job)
-        elif job.state == State.FAILED:
-            making = fixes.Making(self._context.new_id(), fixes.ACTOR, now)
-            await fixes.follow(session, job, making, self._context.limits)
+        """What the end of a job means for others: estimates of those like it, or a copy with a change.
+
+        A fault in that is written to the log, and keeps no job from its end.
+        """
+        id_ = job.id  # what is rolled back can't be asked any more
+        try:
+            if job.state == State.COMPLETED and self._is_time_to_renew(job.workload):
+                async with session.begin_nested():
+                    await estimates.renew(session, job)
+            elif job.state == State.FAILED:
+                making = fixes.Making(self._context.new_id(), fixes.ACTOR, now)
+                async with session.begin_nested():
+                    await fixes.follow(session, job, making, self._context.limits)
+        except Exception:
+            log.exception("what follows from the end of job %s could not be done", id_)
 
     def _is_time_to_renew(self, workload: str | None) -> bool:
         now = self._context.monotonic()

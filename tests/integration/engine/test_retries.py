@@ -1,10 +1,19 @@
 """Failures that are followed by another try, and those that are not."""
 
+import pytest
+from sqlalchemy import text
+
+from runyard.db.database import Session
+from runyard.db.queries import estimates
+from runyard.db.tables import Job
 from runyard.domain.lifecycle import Cause
-from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears
+from runyard.services import fixes
+from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 
 DIES_TWICE = OBEDIENT + "attempt < 3 and os.kill(os.getpid(), 9); metric(attempt, loss=attempt); "
 ENDS = "say('finished', outcome='completed')"
+COPIED = {"kind": "sft", "name": "copy", "spec": {}, "resolved_spec": {}, "priority": "normal", "state": "paused",
+          "created_at": 0.0, "queued_at": 0.0, "updated_at": 0.0}  # fmt: skip
 
 
 async def test_a_killed_trainer_is_tried_again_and_the_history_says_why(running: Yard) -> None:
@@ -18,6 +27,31 @@ async def test_a_killed_trainer_is_tried_again_and_the_history_says_why(running:
     retried = [move for move in await running.moves("job") if move.cause == "retried"]
     assert [(move.before, move.after, move.reason) for move in retried] == [("running", "queued", "killed")] * 2
     assert all("SIGKILL" in (move.message or "") for move in retried)
+
+
+@pytest.mark.parametrize("code", [OBEDIENT + ENDS, "1 / 0"])
+async def test_a_fault_in_what_follows_from_an_end_keeps_no_job_from_it(
+    running: Yard, code: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(session: Session, job: Job, *_: object) -> None:
+        session.add(Job(id="half made", **COPIED))
+        await session.execute(text("INSERT INTO jobs (id) VALUES ('without the rest')"))
+
+    monkeypatch.setattr(estimates, "renew", fail)
+    monkeypatch.setattr(fixes, "follow", fail)
+    await running.submit("job", code, workload="a kind", work=1.0)
+    await eventually(lambda: ended(running, "job"))
+    assert (await running.job("job")).state in {"completed", "failed"}
+    assert "what follows from the end of job job could not be done" in caplog.text
+    async with running.database.read() as session:
+        assert await session.get(Job, "half made") is None
+    monkeypatch.undo()
+    await running.submit("next", OBEDIENT + ENDS)
+    await running.reaches("next", "completed")
+
+
+async def ended(yard: Yard, id_: str) -> bool:
+    return any(attempt.ended_at is not None for attempt in await yard.attempts(id_))
 
 
 async def test_tries_come_to_an_end_and_so_does_the_job(running: Yard) -> None:
