@@ -49,7 +49,7 @@ class Engine:
                 for loop in loops:
                     group.create_task(loop.run())
         finally:
-            self.supervisor.close()
+            await self.supervisor.close()
 
     def wake(self) -> None:
         """Something has changed: look at once."""

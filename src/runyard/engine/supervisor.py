@@ -61,9 +61,10 @@ class Supervisor:
         self._due = 0.0
         self._wake()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for alarm in self._alarms.values():
             alarm.cancel()
+        await self._watchdog.close()
 
     def pause(self) -> float:
         return max(0.0, self._due - asyncio.get_running_loop().time())
@@ -211,7 +212,7 @@ class Supervisor:
         """Pass on the wish to stop, once for each strength; kill when the time for it has run out."""
         is_free = attempt.stop_sent is None and attempt.stop_reason is None and job.state not in WISHES
         if is_free and (overdue := await self._watchdog.look(attempt, job, source)):
-            await self._watchdog.record(attempt, source, overdue)
+            self._watchdog.record(attempt, source, overdue)
         wish = WISHES.get(job.state) or ("save" if attempt.stop_reason else None)
         if wish and STRENGTH[wish] > STRENGTH[attempt.stop_sent]:
             await self._stop(attempt, wish)

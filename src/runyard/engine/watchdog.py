@@ -24,9 +24,22 @@ class Watchdog:
         self._context, self._ingest = context, ingest
         self._watches: dict[str, Watch] = {}
         self._moves: dict[str, int] = {}
+        self._records: dict[str, asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        for record in self._records.values():
+            record.cancel()
+        await asyncio.gather(*self._records.values(), return_exceptions=True)
 
     async def look(self, attempt: Attempt, job: Job, source: Source) -> Overdue | None:
-        """Why an attempt is to be ended, if it is: with all that it has said so far taken into account."""
+        """Why an attempt is to be ended, if it is: with all that it has said so far taken into account.
+
+        Nothing while that is being recorded; raises what made that fail.
+        """
+        if record := self._records.get(attempt.id):
+            if record.done():
+                self._records.pop(attempt.id).result()
+            return None  # if it is recorded, who asks read the attempt before
         watch = self._watches.setdefault(attempt.id, Watch(_limits(job), restored(Count, attempt.watch)))
         if source.backoff.is_failing:
             watch.rest()
@@ -47,7 +60,11 @@ class Watchdog:
         """Has it shown progress since it was found to be stuck?"""
         return source.signs.moves > self._moves.get(attempt.id, 0)
 
-    async def record(self, attempt: Attempt, source: Source, overdue: Overdue) -> None:
+    def record(self, attempt: Attempt, source: Source, overdue: Overdue) -> None:
+        """Begin to write down the cause and the stacks, which may take a while: others must not wait for it."""
+        self._records[attempt.id] = asyncio.create_task(self._record(attempt, source, overdue))
+
+    async def _record(self, attempt: Attempt, source: Source, overdue: Overdue) -> None:
         """Keep the cause, for a server that comes after us, too; the stacks; and say so."""
         self._moves[attempt.id] = source.signs.moves
         path = await self._dump(attempt) if overdue.reason == "stalled" else None
@@ -67,6 +84,8 @@ class Watchdog:
         self._context.notify()
 
     def keep_only(self, ids: set[str]) -> None:
+        for attempt_id in self._records.keys() - ids:
+            self._records.pop(attempt_id).cancel()
         for memory in (self._watches, self._moves):
             for attempt_id in memory.keys() - ids:
                 del memory[attempt_id]

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
+from runyard.db.database import Database
 from runyard.db.queries import artifacts
 from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import Machine
+from runyard.executors.base import Handle
+from runyard.executors.local import LocalExecutor
 from runyard.testing.executor_contract import is_gone
 from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 
@@ -270,6 +274,65 @@ async def test_a_trainer_whose_words_cannot_be_read_is_not_called_stuck(running:
     (running.run("job") / "kept").rename(path)
     (running.run("job") / "go").touch()
     await running.reaches("job", "completed")
+
+
+class SlowDump(LocalExecutor):
+    """Cannot tell what a process does until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.asked, self.let = 0, asyncio.Event()
+
+    async def dump(self, handle: Handle) -> str | None:
+        self.asked += 1
+        await self.let.wait()
+        return await super().dump(handle)
+
+
+async def test_nobody_waits_while_it_is_looked_into_what_a_stuck_one_does(database: Database, tmp_path: Path) -> None:
+    executor = SlowDump()
+    yard = Yard(database, tmp_path / "runs", executor=executor, machine=Machine(slots=2), grace_seconds=0.3)
+    yard.start()
+
+    async def is_asked() -> bool:
+        return executor.asked > 0
+
+    await yard.submit("stuck", SPINS, {"stall_timeout": 0.5})
+    await eventually(is_asked)
+    await yard.submit("next", OBEDIENT + ENDS)
+    await yard.reaches("next", "completed")
+    assert [(a.stop_reason, a.stop_sent) for a in await yard.attempts("stuck")] == [(None, None)]
+    assert executor.asked == 1
+    executor.let.set()
+    await eventually(lambda: has_failed(yard, "stuck"))
+    [attempt] = await yard.attempts("stuck")
+    assert (attempt.stop_reason, attempt.reason) == ("stalled", "stalled")
+    [said] = await yard.feed("stuck", "message")
+    assert said.data["text"].endswith("what it was doing is in attempts/1/stacks.txt")
+    assert executor.asked == 1
+    await yard.clean()
+
+
+async def test_an_engine_that_leaves_amid_a_look_leaves_it_to_the_next(database: Database, tmp_path: Path) -> None:
+    executor = SlowDump()
+    yard = Yard(database, tmp_path / "runs", executor=executor, grace_seconds=0.3)
+    yard.start()
+
+    async def is_asked() -> bool:
+        return executor.asked > 0
+
+    await yard.submit("stuck", SPINS, {"stall_timeout": 0.5})
+    await eventually(is_asked)
+    async with asyncio.timeout(5):
+        await yard.restart()
+    await eventually(lambda: has_failed(yard, "stuck"))
+    [attempt] = await yard.attempts("stuck")
+    assert attempt.reason == "stalled"
+    await yard.clean()
+
+
+async def has_failed(yard: Yard, id_: str) -> bool:
+    return (await yard.job(id_)).state == "failed"
 
 
 async def test_the_process_of_an_attempt_is_on_record(running: Yard) -> None:
