@@ -1,6 +1,7 @@
 """Puts the parts together: database, executor, engine, application; and runs the server, or the engine alone."""
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -34,6 +35,8 @@ from runyard.server.instance import Instance
 from runyard.server.listening import StartError
 from runyard.services.context import Context
 from runyard.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PRIVATE = 0o077
 NEEDS_POSTGRESQL = (
@@ -162,14 +165,21 @@ async def _open_database(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def _beside(*running: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """These run until the block is left."""
+    """These run until the block is left; one that dies before is told of in the log."""
     tasks = [asyncio.create_task(one) for one in running]
+    for task in tasks:
+        task.add_done_callback(_tell_of_fault)
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tell_of_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()):
+        log.error("%r has crashed, and this process goes on without it", task.get_coro(), exc_info=fault)
 
 
 async def _serve(parts: Parts, config: uvicorn.Config, listener: socket.socket, started: Callable[[], None]) -> None:

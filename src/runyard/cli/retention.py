@@ -9,9 +9,13 @@ from runyard.cli import exits, options, output
 
 if TYPE_CHECKING:
     from runyard.schemas.retention import CleanupRead
+    from runyard.schemas.system import EngineRead
     from runyard.sdk.client import Client
 
 POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 15.0
+"""For an engine that is on its way: longer than a lease."""
+LONGEST_SECONDS = 600.0
 
 
 def retention(
@@ -37,12 +41,28 @@ def retention(
 
 
 def _applied(client: "Client") -> "CleanupRead":
-    """The outcome, once the engine has done it."""
-    found = client.apply_retention()
+    """The outcome, once the engine has done it; ends the command when that can't be expected any more."""
+    found, began = client.apply_retention(), time.monotonic()
     while found.asked_at is not None:
-        time.sleep(POLL_SECONDS)
+        waited = time.monotonic() - began
+        if waited > PATIENCE_SECONDS:
+            _require_hope(client.system().engine, waited)
+        time.sleep(POLL_SECONDS if waited < PATIENCE_SECONDS else 1.0)
         found = client.last_cleanup()
     return found
+
+
+def _require_hope(engine: "EngineRead | None", waited: float) -> None:
+    if engine is None:
+        why = "no engine runs; the next one does it"
+    elif not engine.alive:
+        why = f"the engine, {engine.name}, is not heard of; it or the next one does it"
+    elif waited > LONGEST_SECONDS:
+        why = f"the engine, {engine.name}, is alive but has not done it for {waited / 60:.0f} minutes; see its log"
+    else:
+        return
+    exits.say(f"nothing is known to be removed yet: {why}")
+    raise typer.Exit(exits.Code.SERVER_FAILED)
 
 
 def _report(done: "CleanupRead", *, json: bool) -> None:

@@ -14,6 +14,7 @@ from runyard.db.database import Database
 from runyard.db.queries import leaders
 from runyard.db.tables import Leader
 from runyard.engine import leadership
+from runyard.engine.engine import Engine
 from runyard.engine.leadership import Leadership
 from runyard.engine.seat import Seat
 from runyard.testing.yard import OBEDIENT, Yard, eventually
@@ -219,3 +220,20 @@ async def test_an_outage_of_the_database_changes_no_leader(
     assert before
     assert after
     assert before.token == after.token
+
+
+async def test_an_engine_that_crashes_says_so_and_is_started_again(
+    quick: None, yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crash(_: Engine) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "run", crash)
+        async with candidate(yard, "a") as one:
+            await until(lambda: "the engine of a has crashed" in caplog.text)
+            assert "a mistake of ours" in caplog.text
+            patch.undo()
+            await yard.submit("job", OBEDIENT + "say('finished', outcome='completed')")
+            await yard.reaches("job", "completed")
+            assert one.leads
