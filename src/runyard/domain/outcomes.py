@@ -25,7 +25,8 @@ class Ending:
     """`said` is the trainer's `finished` event; `code` is None where there is no exit record, and `detail` says why;
     `restarted` if its machine was meanwhile.
 
-    `stop_asked`: we had told it to stop; `stop_reason` says why when it was not the user's wish (`stalled`, `timeout`).
+    `stop_asked`: we wanted it to stop; `told`: it lived when that came to it, or when another asked the same of it.
+    `stop_reason` says why we wanted it when it was not the user's wish (`stalled`, `timeout`).
     `log` is the end of its error stream. `oom_kills` counts the processes that the kernel ended for want of memory
     while it ran, where that can be known.
     """
@@ -36,6 +37,7 @@ class Ending:
     detail: str = ""
     restarted: bool = False
     stop_asked: bool = False
+    told: bool = False
     stop_reason: str | None = None
     log: str = ""
     oom_kills: int | None = None
@@ -51,9 +53,7 @@ class Verdict:
 def judge(ending: Ending) -> Verdict:
     """The trainer's own last word wins; without one, its exit tells. What we stopped for a reason fails with it."""
     verdict = _as_said(ending.said) if ending.said is not None else _as_seen(ending)
-    # A script that is told to leave may end with code 0; only one that says so had come to its end.
-    is_done = verdict.cause == Cause.COMPLETED and (ending.said is not None or not ending.stop_asked)
-    if ending.stop_reason is not None and not is_done:
+    if ending.stop_reason is not None and verdict.cause != Cause.COMPLETED:
         return Verdict(Cause.FAILED, ending.stop_reason, WE_STOPPED[ending.stop_reason])
     return verdict
 
@@ -70,8 +70,10 @@ def _as_seen(ending: Ending) -> Verdict:
     if ending.code is None:
         return _failed(Reason.LOST, f"the trainer was lost: {ending.detail}")
     if ending.code == 0:
-        return Verdict(Cause.COMPLETED)
-    if ending.code == EXIT_STOPPED or (ending.stop_asked and ending.code == 128 + signal.SIGTERM):
+        # One that is told to leave may do so with code 0; only its word would tell that it had come to its end.
+        return Verdict(Cause.STOPPED if ending.told else Cause.COMPLETED)
+    was_asked = ending.told or ending.stop_asked
+    if ending.code == EXIT_STOPPED or (was_asked and ending.code == 128 + signal.SIGTERM):
         return Verdict(Cause.STOPPED)  # a trainer that is still loading has nothing to save and may just end
     if ending.code == EXIT_DISK_FULL:
         return _failed(Reason.DISK_FULL, "no room left on the disk of the run folder")

@@ -29,6 +29,7 @@ class ExitRecord:
     """How a trainer ended. `code` is 128 + `signal` where a signal ended it. Times are seconds since the epoch.
 
     `oom_kills` counts the processes that the kernel ended for want of memory meanwhile; None where it doesn't tell.
+    `told` if it lived when a wish to stop came to it.
     """
 
     code: int
@@ -36,6 +37,7 @@ class ExitRecord:
     started_at: float
     ended_at: float
     oom_kills: int | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Launch:
     folders: Sequence[Path] = ()
     """Made before it starts."""
     after: Sequence[str] = ()
-    """A program that runs when it has ended with code 0 and left files in `final/`; it then speaks for the attempt."""
+    """A program that runs when it has ended with code 0, not told to, and left files in `final/`: it then speaks for
+    the attempt."""
     gpus: Sequence[int] = ()
     grace_seconds: float = 30
     """From being told to discard and leave until it is killed."""

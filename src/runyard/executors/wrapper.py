@@ -47,13 +47,13 @@ def main(folder: str, lock: int) -> None:
     if not os.path.exists(launch["stop_request"]):
         os.write(gate, b"1")
     os.close(gate)
-    status = wait(trainer, launch, cgroup)
+    status, told = wait(trainer, launch, cgroup)
     oom = oom_kills(cgroup, killed_before)
     left = end_leftovers(cgroup)
-    if status == 0 and not left and has_results(launch):
+    if status == 0 and not told and not left and has_results(launch):
         status = keep_results(folder, launch)
         left = end_leftovers(None)
-    write_exit(folder, status, started_at, left, oom)
+    write_exit(folder, status, started_at, left, oom, told=told)
 
 
 def fork_trainer(folder: str, launch: dict[str, Any]) -> tuple[int, int]:
@@ -89,19 +89,28 @@ def become_trainer(folder: str, launch: dict[str, Any], waiting: int) -> NoRetur
     os.execvpe(launch["argv"][0], launch["argv"], os.environ | launch["env"])
 
 
-def wait(trainer: int, launch: dict[str, Any], cgroup: str | None) -> int:
-    """The trainer's wait status. On SIGTERM it is told to stop, and killed when its time is over."""
-    deadline = float("inf")
+def wait(trainer: int, launch: dict[str, Any], cgroup: str | None) -> tuple[int, bool]:
+    """The trainer's wait status, and whether it was told to stop while it lived, so that code 0 may be only obedience.
+
+    On SIGTERM it is told, and killed when its time is over.
+    """
+    deadline, told = float("inf"), False
     while (status := reap(trainer)) is None:
         seconds = min(3600.0, deadline - time.monotonic())
         got = signal.sigtimedwait(SIGNALS, max(0.0, seconds))
         if got is not None and got.si_signo == signal.SIGTERM:
+            told = told or not has_ended(trainer)
             os.kill(trainer, signal.SIGTERM)  # to it alone: its workers must live while it saves
             deadline = min(deadline, time.monotonic() + allowance(launch))
         elif time.monotonic() >= deadline:
             kill_all(cgroup)
             deadline = time.monotonic() + 1
-    return status
+    return status, told
+
+
+def has_ended(child: int) -> bool:
+    """Ended before we came to collect it."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def has_results(launch: dict[str, Any]) -> bool:
@@ -117,7 +126,7 @@ def keep_results(folder: str, launch: dict[str, Any]) -> int:
     keeper, gate = fork_trainer(folder, launch | plain)
     os.write(gate, b"1")
     os.close(gate)
-    return wait(keeper, launch, None)
+    return wait(keeper, launch, None)[0]
 
 
 def allowance(launch: dict[str, Any]) -> float:
@@ -249,7 +258,7 @@ def counter(path: str, name: str) -> int | None:
     return int(found[0]) if found else None
 
 
-def write_exit(folder: str, status: int, started_at: float, left: list[int], oom: int | None) -> None:
+def write_exit(folder: str, status: int, started_at: float, left: list[int], oom: int | None, *, told: bool) -> None:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     record = {
         "code": 128 + number if number else os.WEXITSTATUS(status),
@@ -258,6 +267,7 @@ def write_exit(folder: str, status: int, started_at: float, left: list[int], oom
         "ended_at": time.time(),
         "left": left,
         "oom_kills": oom,
+        "told": told,
     }
     write_patiently(f"{folder}/exit.json", record, durable=True)
 

@@ -18,8 +18,8 @@ SHELL = "/bin/sh"
 class Command:
     """A program with its arguments, what it gets into its environment, and the folder it runs in.
 
-    `folders` are made before it starts. `after` runs when it has ended with code 0 and left files in `final/`; how
-    that ends is then how the attempt ends.
+    `folders` are made before it starts. `after` runs when it has ended with code 0, not told to, and left
+    files in `final/`; how that ends is then how the attempt ends.
     """
 
     argv: tuple[str, ...]

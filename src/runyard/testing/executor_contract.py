@@ -142,9 +142,24 @@ class ExecutorContract:
         text = SAY + f"pathlib.Path('final/x').touch() if {leaves} else None; sys.exit({code})"
         after = ["/bin/sh", "-c", "echo ${MINE:-nothing} $PWD; exit 9"]
         order = launch(root, text, env={"MINE": "x"}, folders=[root / "final"], after=after)
-        assert (await exit_of(executor, await executor.launch(order))).code == ends
+        record = await exit_of(executor, await executor.launch(order))
+        assert (record.code, record.told) == (ends, False)
         said = (RunDir(root).attempt(1) / "stdout.log").read_text()
         assert said == (f"nothing {root}\n" if ends == 9 else "")
+
+    @pytest.mark.parametrize("how", ["save", "discard"])
+    async def test_nothing_comes_after_one_that_left_because_it_was_told(
+        self, executor: Executor, root: Path, how: Stop
+    ) -> None:
+        """Whatever code it left with: what it has written may be half of it."""
+        code = OBEY.replace("sys.exit(75)", "sys.exit(0)") + "\n"
+        order = launch(root, "import pathlib; pathlib.Path('final/half').touch()\n" + code, how,
+                       folders=[root / "final"], after=["/bin/sh", "-c", "exit 9"])  # fmt: skip
+        handle = await executor.launch(order)
+        await appears(root / "ready")
+        await executor.stop(handle, how)
+        record = await exit_of(executor, handle)
+        assert (record.code, record.told) == (0, True)
 
     async def test_one_nonce_never_has_two_trainers(self, executor: Executor, root: Path) -> None:
         order = launch(root, SAY + "open('starts', 'a').write('x'); time.sleep(0.2)")

@@ -133,8 +133,7 @@ def _outcome(told: Told, attempt: Attempt, process: Pretended | None) -> tuple[s
     assert attempt.exit_signal == (process.exit.signal if process.exit else None)
     word = told.last_words.get(attempt.number)
     outcome, reason = (word, "") if word else _seen(code, process)
-    is_done = outcome == "completed" and (word or not attempt.stop_sent)
-    if attempt.stop_reason and not is_done:
+    if attempt.stop_reason and outcome != "completed":
         outcome, reason = "failed", attempt.stop_reason
     if not word:
         assert (attempt.reason or "") == reason
@@ -142,12 +141,13 @@ def _outcome(told: Told, attempt: Attempt, process: Pretended | None) -> tuple[s
 
 
 def _seen(code: int | None, process: Pretended) -> tuple[str, str]:
+    was_told = process.exit is not None and process.exit.told
     match code:
-        case 0:
+        case 0 if not was_told:
             return "completed", ""
-        case 75:
+        case 0 | 75:
             return "stopped", ""
-        case 143 if process.asked:
+        case 143 if was_told:
             return "stopped", ""
         case 143 | 137:
             return "failed", "killed"

@@ -46,7 +46,8 @@ class MemoryExecutor:
         file += json.dumps(event).encode() + b"\n"
 
     def end(self, process: Pretended, code: int, signal: int | None = None) -> None:
-        process.is_alive, process.exit = False, ExitRecord(code, signal, 0.0, 1.0)
+        told = bool({"save", "discard"} & set(process.asked))
+        process.is_alive, process.exit = False, ExitRecord(code, signal, 0.0, 1.0, told=told)
 
     def lose(self, process: Pretended) -> None:
         """Its machine forgot it: no process and no exit record."""

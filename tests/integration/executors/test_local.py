@@ -71,6 +71,24 @@ def test_what_training_needs_is_passed_on() -> None:
     assert environment.for_trainer(environ) == {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2"}
 
 
+async def test_one_that_ended_by_itself_before_the_wish_came_is_not_told(executor: LocalExecutor, root: Path) -> None:
+    """Its wrapper has not yet noticed either: what was done is kept."""
+    code = WAIT.replace("SystemExit(5)", "SystemExit(0)")
+    after = ["/bin/sh", "-c", "touch kept"]
+    order = launch(root, "open('final/x', 'w').close()\n" + code, folders=[root / "final"], after=after)
+    handle = await executor.launch(order)
+    await appears(root / "ready")
+    process = process_of(root)
+    os.kill(process["wrapper"]["pid"], signal.SIGSTOP)
+    (root / "go").touch()
+    await until(lambda: is_gone(process["trainer"]["pid"]))
+    await executor.stop(handle, "discard")
+    os.kill(process["wrapper"]["pid"], signal.SIGCONT)
+    record = await exit_of(executor, handle)
+    assert (record.code, record.told) == (0, False)
+    assert (root / "kept").exists()
+
+
 async def test_another_executor_finds_it_alive_and_reads_its_exit(executor: LocalExecutor, root: Path) -> None:
     handle = await executor.launch(launch(root, WAIT))
     await appears(root / "ready")

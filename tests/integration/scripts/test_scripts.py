@@ -136,6 +136,63 @@ pathlib.Path(os.environ["RUNYARD_RUN_DIR"], "manifest.json").mkdir()
     assert (yard.run("job") / "final" / "weights").read_text() == "paid for"
 
 
+HALF = """
+import os, pathlib, signal, sys, time
+pathlib.Path(os.environ["RUNYARD_OUTPUT_DIR"], "weights").write_text("half")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+pathlib.Path("ready").touch()
+while not pathlib.Path("go").exists():
+    time.sleep(0.01)
+pathlib.Path(os.environ["RUNYARD_OUTPUT_DIR"], "weights").write_text("whole")
+"""
+
+
+async def nothing_was_kept(yard: Yard) -> None:
+    """The files are where the script left them, and nobody calls them a model."""
+    [attempt, *_] = await yard.attempts("job")
+    assert attempt.exit_code == 0
+    assert await yard.feed("job", "artifact") == []
+    assert not RunDir(yard.run("job")).manifest.exists()
+    assert (yard.run("job") / "final" / "weights").read_text() == "half"
+
+
+async def test_code_0_after_a_cancel_is_no_completion(yard: Yard, tmp_path: Path) -> None:
+    await yard.submit_script("job", HALF)
+    await appears(tmp_path / "ready")
+    await yard.ask("job", Cause.CANCEL_ASKED)
+    await yard.reaches("job", "cancelled")
+    await nothing_was_kept(yard)
+
+
+@pytest.mark.parametrize(("limit", "reason"), [("max_runtime", "timeout"), ("stall_timeout", "stalled")])
+async def test_code_0_of_one_whose_time_was_over_is_no_completion(yard: Yard, limit: str, reason: str) -> None:
+    await yard.submit_script("job", HALF, limits={limit: 1})
+    job = await yard.reaches("job", "failed")
+    assert job.reason == reason
+    await nothing_was_kept(yard)
+
+
+async def test_code_0_after_a_pause_is_a_pause_and_the_work_is_done_later(yard: Yard, tmp_path: Path) -> None:
+    await yard.submit_script("job", HALF)
+    await appears(tmp_path / "ready")
+    await yard.ask("job", Cause.PAUSE_ASKED)
+    await yard.reaches("job", "paused")
+    await nothing_was_kept(yard)
+    (tmp_path / "go").touch()
+    await yard.ask("job", Cause.RESUME_ASKED)
+    await yard.reaches("job", "completed")
+    assert (yard.run("job") / "final" / "weights").read_text() == "whole"
+    assert len(await yard.feed("job", "artifact")) == 2
+
+
+async def test_a_shell_that_traps_the_signal_is_cancelled(yard: Yard, tmp_path: Path) -> None:
+    line = f"trap 'exit 0' TERM; touch {tmp_path}/ready; while :; do sleep 0.02; done"
+    await yard.submit_script("job", "", file=None, command=line)
+    await appears(tmp_path / "ready")
+    await yard.ask("job", Cause.CANCEL_ASKED)
+    await yard.reaches("job", "cancelled")
+
+
 async def test_a_pause_that_comes_while_files_are_kept_comes_too_late(yard: Yard) -> None:
     code = """
 import os, pathlib

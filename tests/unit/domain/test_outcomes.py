@@ -31,6 +31,7 @@ STALLED = Verdict(Cause.FAILED, "stalled", "it made no progress for longer than 
         (Ending(code=74), Verdict(Cause.FAILED, "disk_full", "no room left on the disk of the run folder")),
         (Ending(code=143, signal=15, stop_asked=True), Verdict(Cause.STOPPED)),
         (Ending(code=143, stop_asked=True), Verdict(Cause.STOPPED)),
+        (Ending(code=143, signal=15, told=True), Verdict(Cause.STOPPED)),
         (Ending(code=143, signal=15), Verdict(Cause.FAILED, "killed", "the trainer was ended by SIGTERM (Terminated)")),
         (
             Ending(code=137, signal=9, stop_asked=True),
@@ -83,8 +84,12 @@ STALLED = Verdict(Cause.FAILED, "stalled", "it made no progress for longer than 
         (Ending(code=137, signal=9, stop_asked=True, stop_reason="stalled"), STALLED),
         (Ending(said=said("stopped"), code=75, stop_asked=True, stop_reason="stalled"), STALLED),
         (Ending(said=said("completed"), code=0, stop_asked=True, stop_reason="stalled"), Verdict(Cause.COMPLETED)),
-        (Ending(code=0, stop_asked=True, stop_reason="stalled"), STALLED),
-        (Ending(code=0, stop_reason="stalled"), Verdict(Cause.COMPLETED)),
+        (Ending(code=0, stop_asked=True, told=True, stop_reason="stalled"), STALLED),
+        (Ending(code=0, stop_asked=True, stop_reason="stalled"), Verdict(Cause.COMPLETED)),
+        (Ending(code=0, stop_asked=True, told=True), Verdict(Cause.STOPPED)),
+        (Ending(code=0, told=True), Verdict(Cause.STOPPED)),
+        (Ending(code=0, stop_asked=True), Verdict(Cause.COMPLETED)),
+        (Ending(said=said("completed"), code=0, stop_asked=True, told=True), Verdict(Cause.COMPLETED)),
         (
             Ending(code=75, stop_asked=True, stop_reason="timeout"),
             Verdict(Cause.FAILED, "timeout", "it ran for longer than limits.max_runtime allows"),
