@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,14 @@ class Sequences(RuleBasedStateMachine):
         self.saved: dict[str, int] = {}
         self.wishes = 0
         self.is_busy, self.happened = False, 0
-        self.terms = 0
+        self.terms, self.ids = 0, count()
         self.former: list[Term] = []
         self.faults: list[str] = []
 
     @initialize(fenced=st.sampled_from([True, False, False]), jobs=st.integers(1, 2))
     def open(self, fenced: bool, jobs: int) -> None:
         """Without the fence of the leader, the lease of each attempt alone has to do."""
-        self.is_fenced = fenced
+        self.is_fenced = self.is_punctual = fenced
         self.outside = Yard(self.database, self.folder / "runs", clock=lambda: self.now)
         self.term = self._begin_term()
         for _ in range(jobs):
@@ -121,7 +122,7 @@ class Sequences(RuleBasedStateMachine):
         yard = Yard(
             database, self.folder / "runs", executor=BrinkExecutor(self.executor, brink, act),
             clock=lambda: self.now, monotonic=lambda: self.since, machine=Machine(slots=SLOTS), retry_seconds=10.0,
-            token=token, require_lead=require_lead,
+            token=token, require_lead=require_lead, new_id=lambda: f"{next(self.ids):06}",
         )  # fmt: skip
         return Term(number, yard, brink)
 
@@ -189,6 +190,7 @@ class Sequences(RuleBasedStateMachine):
         except IllegalMoveError:
             assert after is None, f"{cause} was refused, though the job was {job.state}"
             return
+        self.term.yard.engine.wake()
         assert after is not None, f"{cause} was taken, though the job was {job.state}"
         if cause == Cause.PAUSE_ASKED and job.state == "pausing":
             told.stays.add(job.attempts)
@@ -308,6 +310,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([5.0, 60.0, 700.0]), jump=st.sampled_from([0.0, 0.0, -3600.0, 3600.0]))
     def time_goes(self, seconds: float, jump: float) -> None:
         """And the clock may be set."""
+        self.is_punctual &= jump >= 0
         self.now += seconds + jump
         self.since += seconds
         self.loop.pass_time(seconds)
@@ -364,7 +367,8 @@ class Sequences(RuleBasedStateMachine):
         yard = self.outside
         job, attempts = await yard.job(id_), await yard.attempts(id_)
         assert job.state in expectation.AT_REST, (job.state, job.wait_cause)
-        expectation.verify(told, job, await yard.moves(id_), attempts, self.executor.processes)
+        moves, processes = await yard.moves(id_), self.executor.processes
+        expectation.verify(told, job, moves, attempts, processes, is_punctual=self.is_punctual)
         assert await yard.curve(id_) == told.curve
         assert await yard.checkpoints(id_) == sorted(set(told.saved))
         heard = [event for event in await yard.feed(id_) if "n" in event.data]
@@ -414,6 +418,7 @@ class Sequences(RuleBasedStateMachine):
             if process.launch.attempt > 1:
                 step = self.saved.get(id_, 0)
                 self._say(process, "resumed", step=step, checkpoint=None)
+                told.steps[process.launch.attempt] = step
                 told.curve = {known: loss for known, loss in told.curve.items() if known <= step}
         return max(told.curve, default=0)
 
@@ -421,13 +426,15 @@ class Sequences(RuleBasedStateMachine):
         id_, step = process.launch.job_id, self._begin(process)
         self.saved[id_] = step
         self.told[id_].saved.append(step)
+        self.told[id_].saves[process.launch.attempt] = step
         fields = {"path": f"checkpoints/step-{step:06d}", "size_bytes": 1, "metrics": {}, "best": False}
         self._say(process, "checkpoint", step=step, **fields)
 
     def _metric(self, process: Pretended, step: int) -> None:
         loss = float(process.launch.attempt)
         self._say(process, "metric", step=step, values={"loss": loss})
-        self.told[process.launch.job_id].curve[step] = loss
+        told = self.told[process.launch.job_id]
+        told.curve[step], told.steps[process.launch.attempt] = loss, step
 
     def _say(self, process: Pretended, type_: str, **fields: Any) -> None:
         told = self.told[process.launch.job_id]
@@ -459,6 +466,6 @@ def ground(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("ground")
 @pytest.mark.parametrize("share", range(SHARES))
 def test_random_sequences_keep_every_promise(share: int) -> None:
-    count = SEQUENCES.get(settings.get_current_profile_name(), 24) // SHARES
+    wanted = SEQUENCES.get(settings.get_current_profile_name(), 24) // SHARES
     quiet = {"deadline": None, "stateful_step_count": 40, "suppress_health_check": list(HealthCheck)}
-    run_state_machine_as_test(Sequences, settings=settings(max_examples=count, **quiet))
+    run_state_machine_as_test(Sequences, settings=settings(max_examples=wanted, **quiet))
