@@ -29,7 +29,7 @@ AT_REST = {"completed", "failed", "cancelled", "paused"}
 SENT = {"pausing": "save", "cancelling": "discard"}
 RETRIED_BY_ITSELF = {"killed": 2, "lost": 2, "stalled": 2, "not_started": 0}
 ENDS = {"completed", "stopped", "failed", "retried", "yielded"}
-FIRST_PAUSE = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 
 
 @dataclass
@@ -49,6 +49,9 @@ class Told:
     stays: set[int] = field(default_factory=set)
     """Attempts that were to make room for another and were then asked to stay paused."""
     last_words: dict[int, str] = field(default_factory=dict)
+    saves: dict[int, int] = field(default_factory=dict)
+    steps: dict[int, int] = field(default_factory=dict)
+    """How far each attempt came."""
 
 
 @dataclass
@@ -57,6 +60,9 @@ class _Walk:
     state: str = "queued"
     attempts: int = 0
     failures: int = 0
+    idle: int = -1
+    saved: int = 0
+    reached: int = 0
     yields: bool = False
     not_before: float = 0.0
     ended: set[int] = field(default_factory=set)
@@ -108,12 +114,20 @@ def _follow(
         assert move.attempt == attempt.number not in walk.ended
         assert (move.cause, move.after) == _end(walk, told, attempt, processes.get(attempt.id))
         walk.ended.add(attempt.number)
-        pause = FIRST_PAUSE * 2**walk.failures if move.after == "queued" and move.cause != "yielded" else 0.0
-        walk.not_before = move.at + pause
+        _note_how_far(walk, told, attempt.number)
+        times = max(walk.failures, walk.idle) if move.cause == "stopped" else walk.failures
+        is_to_wait = move.after == "queued" and move.cause != "yielded"
+        walk.not_before = move.at + (min(FIRST_PAUSE * 2**times, LONGEST_PAUSE) if is_to_wait else 0.0)
         walk.failures += move.cause == "retried"
         walk.yields = False
     else:
         assert (move.cause, move.before, move.after) == ("started", "starting", "running")
+
+
+def _note_how_far(walk: _Walk, told: Told, attempt: int) -> None:
+    saved, reached = told.saves.get(attempt, 0), told.steps.get(attempt, 0)
+    walk.idle = 0 if saved > walk.saved or reached > walk.reached else walk.idle + 1
+    walk.saved, walk.reached = max(walk.saved, saved), max(walk.reached, reached)
 
 
 def _end(walk: _Walk, told: Told, attempt: Attempt, process: Pretended | None) -> tuple[str, str]:
@@ -143,8 +157,7 @@ def _outcome(told: Told, attempt: Attempt, process: Pretended | None) -> tuple[s
     assert attempt.exit_signal == (process.exit.signal if process.exit else None)
     word = told.last_words.get(attempt.number)
     outcome, reason = (word, "") if word else _seen(code, process)
-    is_done = outcome == "completed" and (word or not attempt.stop_sent)
-    if attempt.stop_reason and not is_done:
+    if attempt.stop_reason and outcome != "completed":
         outcome, reason = "failed", attempt.stop_reason
     if not word:
         assert (attempt.reason or "") == reason
@@ -152,12 +165,13 @@ def _outcome(told: Told, attempt: Attempt, process: Pretended | None) -> tuple[s
 
 
 def _seen(code: int | None, process: Pretended) -> tuple[str, str]:
+    was_told = process.exit is not None and process.exit.told
     match code:
-        case 0:
+        case 0 if not was_told:
             return "completed", ""
-        case 75:
+        case 0 | 75:
             return "stopped", ""
-        case 143 if process.asked:
+        case 143 if was_told:
             return "stopped", ""
         case 143 | 137:
             return "failed", "killed"
