@@ -3,7 +3,19 @@
 from collections.abc import Collection, Sequence
 from itertools import starmap
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Double,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from runyard.db.database import Session
 from runyard.db.queries import events
@@ -13,38 +25,63 @@ from runyard.domain.placement import Wait, Waiting, order, words
 from runyard.domain.retries import MOST_SECONDS
 
 IS_QUEUED = Job.state == State.QUEUED.value
+NOW: BindParameter[float] = bindparam("now", type_=Double)
+MAY_START = or_(Job.not_before.is_(None), Job.not_before <= NOW, Job.not_before > NOW + MOST_SECONDS)
+"""A time farther away than any pause lasts is from before the clock was set back."""
+
+
+def _rank() -> ColumnElement[int]:
+    """`order.rank` for the database."""
+    since = func.coalesce(Job.back_at, Job.queued_at)
+    aged = [
+        (and_(Job.priority == priority, since <= NOW - age), rank)
+        for priority in order.RANK
+        for rank, age in order.ages(priority)
+        if age
+    ]
+    return case(*aged, *((Job.priority == priority, rank) for priority, rank in order.RANK.items()))
+
+
+# Built once: to build them takes longer than to execute them on a short line.
+RANK = _rank().label("rank")
+IN_LINE = and_(IS_QUEUED, MAY_START)
+_row = Job.__table__.c
+WAITING = select(
+    *(_row.id, _row.priority, _row.queued_at, _row.gpus, _row.gpu_memory_mb, _row.cpus, _row.memory_mb),
+    *(_row.user, _row.estimated_seconds, _row.back_at),
+).where(IN_LINE)
+HEAD = WAITING.order_by(RANK, _row.queued_at, _row.id).limit(bindparam("head", type_=Integer))
+NEXT_START = select(func.min(Job.not_before)).where(IS_QUEUED, ~MAY_START)
+_ranks = select(RANK).where(IN_LINE).subquery()
+LENGTHS = select(_ranks.c.rank, func.count()).group_by(_ranks.c.rank)
+_place = func.row_number().over(order_by=(RANK, Job.queued_at, Job.id)).label("place")
+_line = select(Job.id, _place).where(IN_LINE).subquery()
+PLACES = select(_line.c.id, _line.c.place).where(_line.c.id.in_(bindparam("ids", expanding=True)))
 
 
 async def waiting(session: Session, now: float, head: int | None = None) -> list[Waiting]:
     """Everybody but those that are to wait longer, or so many at the head of the line. There may be many: their long
     rows are not looked at, and no objects are made of them on the way."""
-    row = Job.__table__.c
-    columns = (row.id, row.priority, row.queued_at, row.gpus, row.gpu_memory_mb, row.cpus, row.memory_mb)
-    query = select(*columns, row.user, row.estimated_seconds, row.back_at).where(IS_QUEUED, _may_start(now))
-    if head is not None:
-        query = query.order_by(_rank(now), row.queued_at, row.id).limit(head)
-    rows = await (await session.connection()).execute(query)
+    connection = await session.connection()
+    rows = await connection.execute(WAITING if head is None else HEAD, {"now": now, "head": head})
     return list(starmap(Waiting, rows.all()))
 
 
 async def next_start(session: Session, now: float) -> float | None:
     """When the next of the jobs that are to wait longer may start."""
-    found: float | None = await session.scalar(select(func.min(Job.not_before)).where(IS_QUEUED, ~_may_start(now)))
+    found: float | None = await session.scalar(NEXT_START, {"now": now})
     return found
 
 
 async def places(session: Session, job_ids: Collection[str], now: float) -> dict[str, int]:
     """Places in line, counted from 1, of those of the jobs that stand in it."""
-    place = func.row_number().over(order_by=(_rank(now), Job.queued_at, Job.id)).label("place")
-    line = select(Job.id, place).where(IS_QUEUED, _may_start(now)).subquery()
-    rows = await session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(job_ids)))
+    rows = await session.execute(PLACES, {"now": now, "ids": list(job_ids)})
     return {job_id: position for job_id, position in rows}
 
 
 async def lengths(session: Session, now: float) -> dict[int, int]:
     """How many stand in line, by the rank that they count as."""
-    ranks = select(_rank(now).label("rank")).where(IS_QUEUED, _may_start(now)).subquery()
-    rows = await session.execute(select(ranks.c.rank, func.count()).group_by(ranks.c.rank))
+    rows = await session.execute(LENGTHS, {"now": now})
     return {rank: count for rank, count in rows}
 
 
@@ -84,20 +121,3 @@ async def _still_waiting(session: Session, waits: Sequence[Wait]) -> list[Wait]:
 async def told(session: Session) -> Sequence[str]:
     """Ids of those whose rows say why they wait."""
     return (await session.scalars(select(Job.id).where(IS_QUEUED, Job.wait_cause.is_not(None)))).all()
-
-
-def _may_start(now: float) -> ColumnElement[bool]:
-    """A time farther away than any pause lasts is from before the clock was set back."""
-    return or_(Job.not_before.is_(None), Job.not_before <= now, Job.not_before > now + MOST_SECONDS)
-
-
-def _rank(now: float) -> ColumnElement[int]:
-    """`order.rank` for the database."""
-    since = func.coalesce(Job.back_at, Job.queued_at)
-    aged = [
-        (and_(Job.priority == priority, since <= now - age), rank)
-        for priority in order.RANK
-        for rank, age in order.ages(priority)
-        if age
-    ]
-    return case(*aged, *((Job.priority == priority, rank) for priority, rank in order.RANK.items()))
