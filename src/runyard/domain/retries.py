@@ -1,5 +1,6 @@
 """What the end of a try means for its job: is there another, and when."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runyard.domain.lifecycle import Cause, State
@@ -18,10 +19,11 @@ HOPELESS = frozenset({"bad_data", "bad_config", "model_not_found", "missing_pack
 
 @dataclass(frozen=True)
 class Tries:
-    """`failures` in a row before this try; `wanted` retries, where the job says how many; `yields` if it was being
-    paused for an urgent job."""
+    """`failures` in a row before this try; `idle` ones in a row up to this, that came no further; `wanted` retries,
+    where the job says how many; `yields` if it was being paused for an urgent job."""
 
     failures: int = 0
+    idle: int = 0
     wanted: int | None = None
     yields: bool = False
 
@@ -38,6 +40,17 @@ def pause(failures: int, first: float = FIRST_SECONDS) -> float:
     return float(min(first * 2.0 ** min(failures, 30), max(first, LONGEST_SECONDS)))
 
 
+def idle(tries: Iterable[tuple[int, int]]) -> int:
+    """How many of the last tries came no further than all before them. Of each, oldest first: the step of its newest
+    checkpoint, and the step that it came to."""
+    count = -1  # there is none before the first that it could come further than
+    saved, reached = 0, 0
+    for checkpoint, step in tries:
+        count = 0 if checkpoint > saved or step > reached else count + 1
+        saved, reached = max(saved, checkpoint), max(reached, step)
+    return max(0, count)
+
+
 def consequence(
     verdict: Verdict, state: State, tries: Tries, first: float = FIRST_SECONDS
 ) -> tuple[Cause, float | None]:
@@ -50,7 +63,8 @@ def consequence(
         case Cause.FAILED, State.PAUSING if tries.yields and may_retry:
             return Cause.YIELDED, seconds
         case Cause.STOPPED, State.STARTING | State.RUNNING:
-            return Cause.STOPPED, seconds  # nobody here asked it to: it must not be started over and over
+            # Nobody here asked it to: it must not be started over and over.
+            return Cause.STOPPED, pause(max(tries.failures, tries.idle), first)
         case Cause.FAILED, State.STARTING | State.RUNNING if may_retry:
             return Cause.RETRIED, seconds
         case Cause.FAILED, State.PAUSING if may_retry:

@@ -11,7 +11,7 @@ from runyard.db.database import Session
 from runyard.db.queries import attempts, estimates, events, jobs
 from runyard.db.tables import Attempt, Job
 from runyard.domain import retries
-from runyard.domain.lifecycle import State
+from runyard.domain.lifecycle import Cause, State
 from runyard.domain.outcomes import Ending, Verdict, judge
 from runyard.engine.context import Context
 from runyard.engine.ingest import Ingest, Source
@@ -69,7 +69,7 @@ class Endings:
             held.exit_code = look.exit.code if look.exit else None
             held.exit_signal = look.exit.signal if look.exit else None
             held.reason, held.message = verdict.reason, verdict.message
-            tries = retries.Tries(current.failures, _retries(current), yields=current.yields_to is not None)
+            tries = await _tries(session, current, verdict)
             cause, pause = retries.consequence(verdict, State(current.state), tries, self._context.retry_seconds)
             await jobs.apply_move(
                 session,
@@ -127,10 +127,10 @@ class Endings:
             return ""
 
 
-def _retries(job: Job) -> int | None:
-    """How many retries the job asks for."""
+async def _tries(session: Session, job: Job, verdict: Verdict) -> retries.Tries:
     wanted: int | None = (job.resolved_spec.get("limits") or {}).get("retries")
-    return wanted
+    idle = retries.idle(await attempts.came_to(session, job.id)) if verdict.cause == Cause.STOPPED else 0
+    return retries.Tries(job.failures, idle, wanted, yields=job.yields_to is not None)
 
 
 def _tail(path: Path) -> str:

@@ -1,5 +1,8 @@
 """Failures that are followed by another try, and those that are not."""
 
+import errno
+from functools import partial
+
 import pytest
 from sqlalchemy import text
 
@@ -7,11 +10,14 @@ from runyard.db.database import Session
 from runyard.db.queries import estimates
 from runyard.db.tables import Job
 from runyard.domain.lifecycle import Cause
+from runyard.executors.base import Handle, Launch, LaunchError
 from runyard.services import fixes
+from runyard.testing.memory_executor import MemoryExecutor
 from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 
 DIES_TWICE = OBEDIENT + "attempt < 3 and os.kill(os.getpid(), 9); metric(attempt, loss=attempt); "
 ENDS = "say('finished', outcome='completed')"
+SAVES = "say('checkpoint', step=attempt, path='x', size_bytes=1, metrics={}, best=False); "
 COPIED = {"kind": "sft", "name": "copy", "spec": {}, "resolved_spec": {}, "priority": "normal", "state": "paused",
           "created_at": 0.0, "queued_at": 0.0, "updated_at": 0.0}  # fmt: skip
 
@@ -107,3 +113,68 @@ async def test_one_that_stops_unasked_is_not_started_over_and_over(yard: Yard) -
     await yard.submit("job", "sys.exit(75)")
     job = await yard.reaches("job", "queued", after="starting")
     assert job.not_before is not None
+
+
+class Clock:
+    """Stands still until it is turned."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Full(MemoryExecutor):
+    """Of a machine whose disk is full."""
+
+    async def launch(self, launch: Launch) -> Handle:
+        raise LaunchError("no room") from OSError(errno.ENOSPC, "no room")
+
+
+async def pauses_of(yard: Yard, clock: Clock, count: int) -> list[float]:
+    """Seconds that the job has to wait after each of its first attempts."""
+    pauses = []
+    for number in range(1, count + 1):
+        await eventually(partial(has_stopped, yard, number))
+        job = await yard.job("job")
+        assert job.not_before is not None
+        pauses.append(job.not_before - clock.now)
+        clock.now = job.not_before
+        yard.engine.wake()
+    return pauses
+
+
+async def has_stopped(yard: Yard, times: int) -> bool:
+    job = await yard.job("job")
+    return (job.state, job.attempts) == ("queued", times)
+
+
+@pytest.mark.parametrize(
+    ("code", "pauses"),
+    [
+        ("sys.exit(75)", [10, 20, 40, 80]),
+        (OBEDIENT + "metric(7, loss=1); leave()", [10, 20, 40, 80]),
+        (OBEDIENT + "metric(attempt // 2, loss=1); leave()", [10, 10, 20, 10]),
+        (OBEDIENT + SAVES + "leave()", [10, 10, 10, 10]),
+    ],
+    ids=["it says nothing", "always to the same step", "further every second time", "it saves"],
+)
+async def test_one_that_stops_again_and_again_waits_for_longer_until_it_comes_further(
+    yard: Yard, code: str, pauses: list[float]
+) -> None:
+    clock = Clock()
+    await yard.restart(clock=clock, retry_seconds=10.0)
+    await yard.submit("job", code)
+    assert await pauses_of(yard, clock, len(pauses)) == pauses
+
+
+async def test_on_a_machine_without_room_it_is_tried_less_and_less_often(yard: Yard) -> None:
+    clock = Clock()
+    full = Yard(yard.database, yard.context.runs, executor=Full(), clock=clock, retry_seconds=10.0)
+    full.start()
+    try:
+        await full.submit("job")
+        assert await pauses_of(full, clock, 3) == [10, 20, 40]
+        assert {attempt.reason for attempt in await full.attempts("job")} == {"not_started"}
+    finally:
+        await full.stop()

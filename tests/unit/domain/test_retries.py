@@ -4,7 +4,7 @@ import pytest
 
 from runyard.domain.lifecycle import MOVES, Cause, State
 from runyard.domain.outcomes import Verdict
-from runyard.domain.retries import LONGEST_SECONDS, Tries, consequence, limit, pause
+from runyard.domain.retries import LONGEST_SECONDS, Tries, consequence, idle, limit, pause
 
 KILLED = Verdict(Cause.FAILED, "killed", "the trainer was ended by SIGKILL")
 CRASHED = Verdict(Cause.FAILED, "crashed", "the trainer ended with code 1")
@@ -31,6 +31,20 @@ def test_pauses_double_up_to_a_limit() -> None:
 
 
 @pytest.mark.parametrize(
+    ("tries", "expected"),
+    [
+        ([], 0), ([(0, 0)], 0), ([(5, 9)], 0), ([(0, 0)] * 4, 3),
+        ([(0, 5), (0, 0)], 1),
+        ([(0, 5), (0, 5), (0, 6)], 0),
+        ([(0, 900), (10, 15), (20, 25)], 0),
+        ([(10, 15), (0, 10), (10, 15)], 2),
+    ],
+)  # fmt: skip
+def test_tries_that_come_no_further_are_counted(tries: list[tuple[int, int]], expected: int) -> None:
+    assert idle(tries) == expected
+
+
+@pytest.mark.parametrize(
     ("verdict", "state", "tries", "expected"),
     [
         (KILLED, State.RUNNING, Tries(), (Cause.RETRIED, 10)),
@@ -46,6 +60,9 @@ def test_pauses_double_up_to_a_limit() -> None:
         (STOPPED, State.PAUSING, Tries(), (Cause.STOPPED, None)),
         (STOPPED, State.PAUSING, Tries(yields=True), (Cause.YIELDED, None)),
         (STOPPED, State.RUNNING, Tries(failures=7), (Cause.STOPPED, LONGEST_SECONDS)),
+        (STOPPED, State.RUNNING, Tries(), (Cause.STOPPED, 10)),
+        (STOPPED, State.RUNNING, Tries(idle=2), (Cause.STOPPED, 40)),
+        (STOPPED, State.STARTING, Tries(idle=3, failures=1), (Cause.STOPPED, 80)),
         (Verdict(Cause.COMPLETED), State.RUNNING, Tries(failures=1), (Cause.COMPLETED, None)),
         (Verdict(Cause.COMPLETED), State.PAUSING, Tries(yields=True), (Cause.COMPLETED, None)),
     ],

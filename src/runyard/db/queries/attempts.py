@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Row, or_, select, update
+from sqlalchemy import CursorResult, Row, func, or_, select, update
 
 from runyard.db.database import Session
-from runyard.db.tables import Attempt, Job
+from runyard.db.tables import Attempt, Checkpoint, Job
 from runyard.domain.lifecycle import State
 from runyard.domain.placement import Held, Needs, Start
 
@@ -54,6 +54,14 @@ def begin(session: Session, job: Job, beginning: Beginning, start: Start, at: fl
 
 async def of_job(session: Session, job_id: str) -> Sequence[Attempt]:
     return (await session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number))).all()
+
+
+async def came_to(session: Session, job_id: str) -> list[tuple[int, int]]:
+    """The step of its newest checkpoint and the step it came to, of each try of a job, oldest first."""
+    is_its = (Checkpoint.job_id == Attempt.job_id, Checkpoint.attempt == Attempt.number)
+    saved = select(func.max(Checkpoint.step)).where(*is_its).scalar_subquery()
+    query = select(saved, Attempt.signs).where(Attempt.job_id == job_id).order_by(Attempt.number)
+    return [(step or 0, (signs or {}).get("step", 0)) for step, signs in await session.execute(query)]
 
 
 async def taken(session: Session, machine: str, owner: str) -> list[Held]:
