@@ -1,4 +1,4 @@
-"""Jobs: the rows, the one place where their state changes, and the queue."""
+"""Jobs: the rows, and the one place where their state changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
