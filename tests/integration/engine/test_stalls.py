@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -97,10 +98,16 @@ async def test_to_the_second_on_a_clock_of_our_own(yard: Yard) -> None:
     [attempt] = await yard.attempts("job")
     assert attempt.stop_reason is None
     clock.now += 600.0 - 10 * 59.99
-    await yard.engine.supervisor.tick()
+    await eventually(lambda: is_told_to_stop(yard))
     [attempt] = await yard.attempts("job")
     assert (attempt.stop_reason, attempt.stop_sent) == ("stalled", "save")
     assert attempt.message == "no progress for 10 min in phase training at step 7"
+
+
+async def is_told_to_stop(yard: Yard) -> bool:
+    """What it does is written down beside: no time passes on a clock that stands still, but more than a tick."""
+    await yard.engine.supervisor.tick()
+    return (await yard.attempts("job"))[0].stop_sent is not None
 
 
 async def test_one_that_hangs_is_found_by_servers_of_which_none_lives_long_enough(yard: Yard) -> None:
@@ -119,6 +126,7 @@ async def test_one_that_hangs_is_found_by_servers_of_which_none_lives_long_enoug
             clock.now += 45.0
             await yard.engine.supervisor.tick()
             await yard.engine.ingest.tick()
+    await eventually(lambda: is_told_to_stop(yard))
     [attempt] = await yard.attempts("job")
     assert attempt.message == "no progress for 10 min in phase training at step 7"
     assert (clock.now, attempt.stop_reason) == (900.0, "stalled")
@@ -152,6 +160,7 @@ async def test_no_clock_that_jumps_ends_a_job_early_or_late(yard: Yard, jump: fl
     for _ in range(3):
         clock.now += 60.0
         await yard.engine.supervisor.tick()
+    await eventually(lambda: is_told_to_stop(yard))
     [attempt] = await yard.attempts("job")
     assert attempt.stop_reason == "stalled"
 
@@ -288,17 +297,24 @@ class SlowDump(LocalExecutor):
         await self.let.wait()
         return await super().dump(handle)
 
+    async def is_asked(self) -> bool:
+        return self.asked > 0
 
-async def test_nobody_waits_while_it_is_looked_into_what_a_stuck_one_does(database: Database, tmp_path: Path) -> None:
+
+@pytest.fixture
+async def slow(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Yard, SlowDump]]:
+    """A yard with a stuck job, while what that does is being found out."""
     executor = SlowDump()
     yard = Yard(database, tmp_path / "runs", executor=executor, machine=Machine(slots=2), grace_seconds=0.3)
     yard.start()
-
-    async def is_asked() -> bool:
-        return executor.asked > 0
-
     await yard.submit("stuck", SPINS, {"stall_timeout": 0.5})
-    await eventually(is_asked)
+    await eventually(executor.is_asked)
+    yield yard, executor
+    await yard.clean()
+
+
+async def test_nobody_waits_while_it_is_looked_into_what_a_stuck_one_does(slow: tuple[Yard, SlowDump]) -> None:
+    yard, executor = slow
     await yard.submit("next", OBEDIENT + ENDS)
     await yard.reaches("next", "completed")
     assert [(a.stop_reason, a.stop_sent) for a in await yard.attempts("stuck")] == [(None, None)]
@@ -310,25 +326,15 @@ async def test_nobody_waits_while_it_is_looked_into_what_a_stuck_one_does(databa
     [said] = await yard.feed("stuck", "message")
     assert said.data["text"].endswith("what it was doing is in attempts/1/stacks.txt")
     assert executor.asked == 1
-    await yard.clean()
 
 
-async def test_an_engine_that_leaves_amid_a_look_leaves_it_to_the_next(database: Database, tmp_path: Path) -> None:
-    executor = SlowDump()
-    yard = Yard(database, tmp_path / "runs", executor=executor, grace_seconds=0.3)
-    yard.start()
-
-    async def is_asked() -> bool:
-        return executor.asked > 0
-
-    await yard.submit("stuck", SPINS, {"stall_timeout": 0.5})
-    await eventually(is_asked)
+async def test_an_engine_that_leaves_amid_a_look_leaves_it_to_the_next(slow: tuple[Yard, SlowDump]) -> None:
+    yard, _ = slow
     async with asyncio.timeout(5):
         await yard.restart()
     await eventually(lambda: has_failed(yard, "stuck"))
     [attempt] = await yard.attempts("stuck")
     assert attempt.reason == "stalled"
-    await yard.clean()
 
 
 async def has_failed(yard: Yard, id_: str) -> bool:
