@@ -12,9 +12,9 @@ for step in range(start, 1000):
         runyard.checkpoint(step + 1, "checkpoint.pt", loss=loss)
 ```
 
-With no server, what is reported goes to standard error as a plain line, so that a script also runs alone. A report that
-can't be written (a full disk) is told of on standard error and never ends the script. One process of a job reports:
-the first to do so, or with torchrun the one of rank 0.
+With no server, metrics and checkpoints go to standard error as plain lines and progress goes nowhere, so that a script
+also runs alone. A report that can't be written (a full disk) is told of on standard error and never ends the script.
+One process of a job reports: the first to do so, or with torchrun the one of rank 0.
 """
 
 import atexit
@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Literal, TextIO
 
 from runyard.protocol import folders, stacks
@@ -35,6 +36,7 @@ from runyard.protocol.emitter import AlreadyRunningError, Emitter
 from runyard.protocol.events import Phase
 from runyard.protocol.rundir import RunDir, read_lines_backwards
 
+Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers
 PROGRESS_SECONDS = 0.1
 """Progress that comes faster is told of later, or not when more has come until then."""
 DEFERRED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -202,11 +204,43 @@ def checkpoint(step: int, path: str | os.PathLike[str] | None = None, *, best: b
 
 @contextmanager
 def _deferred_signals() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED)
+    """By handlers of our own: under a mask the kernel gives the signal to another thread, and Python calls its handler
+    in the main one all the same."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reports_in: int | None = os.getpid()
+    before: dict[signal.Signals, Handler] = {}
+    came: dict[signal.Signals, FrameType | None] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number)
+        if os.getpid() == reports_in:
+            came[name] = frame
+        else:  # in the fork of another thread, where this report never ends
+            _handle(before[name], name, frame)
+
     try:
+        for number in DEFERRED:
+            handler = signal.getsignal(number)
+            if handler is not None and handler != signal.SIG_IGN:
+                before[number] = handler
+                signal.signal(number, note)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        reports_in = None
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, frame in came.items():
+            _handle(before[number], number, frame)
+
+
+def _handle(handler: Handler, number: signal.Signals, frame: FrameType | None) -> None:
+    if callable(handler):
+        handler(number, frame)
+    else:
+        signal.signal(number, handler)
+        signal.raise_signal(number)
 
 
 def _has_spoken(rundir: RunDir, attempt: int) -> bool:

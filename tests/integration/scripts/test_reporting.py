@@ -115,6 +115,87 @@ for step in range(first, steps + 1):
     assert stderr(yard.run("job"), 1) + stderr(yard.run("job"), 2) == ""
 
 
+HANDLER_AND_THREAD = """
+import os, signal, sys, threading, time
+import runyard
+
+runyard.metric(0, loss=1.0)
+handled = 0
+def report(number, frame):
+    global handled
+    handled += 1
+    runyard.metric(handled, split="eval", loss=1.0)
+signal.signal(signal.SIGTERM, report)
+
+def send():
+    while not done:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.0002)
+done = False
+sender = threading.Thread(target=send)
+sender.start()
+"""
+
+
+def test_a_handler_may_report_whichever_thread_gets_the_signal(tmp_path: Path) -> None:
+    code = """
+for step in range(1, 2001):
+    runyard.metric(step, loss=1.0)
+done = True
+sender.join()
+assert signal.getsignal(signal.SIGTERM) is report
+print(handled)
+"""
+    done = run(tmp_path, HANDLER_AND_THREAD + code, RUNYARD_RUN_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = numbers(tmp_path)
+    assert int(done.stdout) > 20
+    assert seen == list(range(1, 2002 + int(done.stdout)))
+
+
+def test_a_child_that_another_thread_forks_amid_a_report_can_be_ended(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys, threading, time, warnings
+import runyard
+warnings.simplefilter("ignore")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
+codes, done = [], False
+def fork():
+    global done
+    for _ in range(40):
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20)
+            os._exit(1)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    done = True
+worker = threading.Thread(target=fork)
+worker.start()
+step = 0
+while not done:
+    step += 1
+    runyard.metric(step, loss=1.0)
+worker.join()
+assert codes == [5] * 40, codes
+"""
+    done = run(tmp_path, code, RUNYARD_RUN_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("handler", "ends"), [("signal.SIG_DFL", -15), ("signal.SIG_IGN", 0)])
+def test_a_signal_that_nobody_handles_does_what_it_did(tmp_path: Path, handler: str, ends: int) -> None:
+    code = """
+for step in range(1, 501):
+    runyard.metric(step, loss=1.0)
+done = True
+"""
+    script = HANDLER_AND_THREAD.replace("SIGTERM, report)", f"SIGTERM, {handler})") + code
+    done = run(tmp_path, script, RUNYARD_RUN_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (ends, "")
+    assert (tmp_path / "events.jsonl").read_bytes().endswith(b"\n"), "no line is left half written"
+
+
 async def test_other_processes_of_a_job_do_no_harm(yard: Yard) -> None:
     code = """
 import multiprocessing, os, subprocess, sys, runyard
