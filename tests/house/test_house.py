@@ -56,7 +56,7 @@ def test_only_the_edge_commits() -> None:
 
 
 def test_only_programs_touch_the_environment() -> None:
-    """Settings are made from what the command line hands over; launcher, wrapper and trainers are programs of their own."""
+    """Settings are made from what the command line hands over; some of ours are programs of their own."""
     programs = {
         "cli/options.py",
         "cli/serve.py",

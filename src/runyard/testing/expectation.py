@@ -57,7 +57,7 @@ class Told:
 @dataclass
 class _Walk:
     is_punctual: bool
-    state: str = "queued"
+    stands: str = "queued"
     attempts: int = 0
     failures: int = 0
     idle: int = -1
@@ -86,10 +86,10 @@ def verify(
     for move in moves:
         if move.before is None:
             continue
-        assert move.before == walk.state, f"{move.cause} from {move.before}, but it was {walk.state}"
+        assert move.before == walk.stands, f"{move.cause} from {move.before}, but it was {walk.stands}"
         _follow(walk, told, move, attempts, processes)
-        walk.state = move.after
-    assert (job.state, job.attempts, job.failures) == (walk.state, walk.attempts, walk.failures)
+        walk.stands = move.after
+    assert (job.state, job.attempts, job.failures) == (walk.stands, walk.attempts, walk.failures)
     assert [move.cause for move in moves if move.actor == "me"] == told.moves
     assert [attempt.number for attempt in attempts] == list(range(1, walk.attempts + 1))
     assert walk.ended == {attempt.number for attempt in attempts}
@@ -99,7 +99,7 @@ def _follow(
     walk: _Walk, told: Told, move: Move, attempts: Sequence[Attempt], processes: Mapping[str, Pretended]
 ) -> None:
     if move.cause in ASKED:
-        assert move.after == ASKED[move.cause][walk.state]
+        assert move.after == ASKED[move.cause][walk.stands]
         if move.cause in ("resume_asked", "retry_asked"):
             walk.failures, walk.not_before = 0, 0.0
     elif move.cause == "placed":
@@ -135,16 +135,16 @@ def _end(walk: _Walk, told: Told, attempt: Attempt, process: Pretended | None) -
     outcome, reason = _outcome(told, attempt, process)
     if outcome == "completed":
         return "completed", "completed"
-    if walk.state == "cancelling":
+    if walk.stands == "cancelling":
         return outcome, "cancelled"
     allowed = told.retries if told.retries is not None else RETRIED_BY_ITSELF.get(reason, 0)
     again = outcome == "failed" and reason != "not_started" and walk.failures < allowed
     if walk.yields and (again or outcome == "stopped"):
         return "yielded", "queued"
     if outcome == "stopped":
-        return "stopped", "paused" if walk.state == "pausing" else "queued"
+        return "stopped", "paused" if walk.stands == "pausing" else "queued"
     if again:
-        return "retried", "paused" if walk.state == "pausing" else "queued"
+        return "retried", "paused" if walk.stands == "pausing" else "queued"
     return "failed", "failed"
 
 

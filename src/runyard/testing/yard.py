@@ -168,7 +168,7 @@ class Yard:
             found = await events.after(session, 0, id_, 100_000)
         return [event for event in found if type_ in (None, event.type)]
 
-    async def curve(self, id_: str) -> dict[int, float]:
+    async def curve(self, id_: str) -> dict[int, float | None]:
         async with self.database.read() as session:
             return {row.step: row.values["loss"] for row in await metrics.of_job(session, id_)}
 
