@@ -36,7 +36,6 @@ from runyard.protocol.emitter import AlreadyRunningError, Emitter
 from runyard.protocol.events import Phase
 from runyard.protocol.rundir import RunDir, read_lines_backwards
 
-Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers
 PROGRESS_SECONDS = 0.1
 """Progress that comes faster is told of later, or not when more has come until then."""
 DEFERRED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -210,37 +209,27 @@ def _deferred_signals() -> Iterator[None]:
         yield
         return
     reports_in: int | None = os.getpid()
-    before: dict[signal.Signals, Handler] = {}
-    came: dict[signal.Signals, FrameType | None] = {}
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}
+    came: dict[int, FrameType | None] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number)
         if os.getpid() == reports_in:
-            came[name] = frame
+            came[number] = frame
         else:  # in the fork of another thread, where this report never ends
-            _handle(before[name], name, frame)
+            before[number](number, frame)
 
     try:
-        for number in DEFERRED:
-            handler = signal.getsignal(number)
-            if handler is not None and handler != signal.SIG_IGN:
-                before[number] = handler
-                signal.signal(number, note)
+        for deferred in DEFERRED:
+            if callable(handler := signal.getsignal(deferred)):
+                before[deferred] = handler
+                signal.signal(deferred, note)
         yield
     finally:
         reports_in = None
         for number, handler in before.items():
             signal.signal(number, handler)
         for number, frame in came.items():
-            _handle(before[number], number, frame)
-
-
-def _handle(handler: Handler, number: signal.Signals, frame: FrameType | None) -> None:
-    if callable(handler):
-        handler(number, frame)
-    else:
-        signal.signal(number, handler)
-        signal.raise_signal(number)
+            before[number](number, frame)
 
 
 def _has_spoken(rundir: RunDir, attempt: int) -> bool:
