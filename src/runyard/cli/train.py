@@ -66,6 +66,7 @@ class Run:
         self.offset = rundir.events.stat().st_size if rundir.events.exists() else 0
         self.last: EventRead | None = None
         self.interrupts = 0
+        self.was_told = False
 
     def watch(self, every: int | None, *, json: bool) -> int:
         with ExitStack() as stack:
@@ -73,11 +74,13 @@ class Run:
             child = stack.enter_context(self._child())
             stack.enter_context(self._forwarded_signals(child))
             self._show(child, view)
-            if child.returncode == 0 and self.command.after and any(self.rundir.final.iterdir()):
+            is_whole = child.returncode == 0 and not self.was_told
+            if is_whole and self.command.after and any(self.rundir.final.iterdir()):
                 child = stack.enter_context(self._start(self.command.after, self.rundir.root, {}))
                 self._show(child, view)
         code = child.returncode if child.returncode >= 0 else 128 - child.returncode
-        code = STOPPED if self.interrupts and code == BY_SIGTERM else code
+        obeyed = (BY_SIGTERM, 0) if self.is_script else (BY_SIGTERM,)  # a trainer of ours ends with 0 when it is done
+        code = STOPPED if self.was_told and code in obeyed else code
         for line in self._closing(code):
             print(line, file=sys.stderr if json else sys.stdout)
         return code
@@ -117,6 +120,7 @@ class Run:
             self.interrupts += 1
             if child.poll() is not None:
                 return
+            self.was_told = True
             if self.interrupts == 1:
                 child.terminate()
                 with suppress(OSError):  # the terminal may be gone

@@ -102,6 +102,26 @@ def test_without_a_server_it_is_stopped_by_ctrl_c_and_goes_on(tmp_path: Path, fo
     assert events(run)[-1]["outcome"] == "completed"
 
 
+def test_code_0_after_ctrl_c_is_a_stop(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    line = "trap 'exit 0' TERM; echo half > $RUNYARD_OUTPUT_DIR/weights; touch $RUNYARD_RUN_DIR/ready; " \
+           "while :; do sleep 0.02; done"  # fmt: skip
+    (tmp_path / "job.yaml").write_text(f"kind: script\ncommand: {json.dumps(line)}\n")
+    process = subprocess.Popen(
+        command("train", tmp_path / "job.yaml", "-o", run), env=environment(tmp_path),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    give_up = time.monotonic() + SECONDS
+    while not (run / "ready").exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 75, output + errors
+    assert output.splitlines()[-1] == f"stopped. Go on: runyard train --resume {run}"
+    assert not (run / "manifest.json").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "code", "last"),
     [
