@@ -19,7 +19,7 @@ HEAD = 1000
 """So many are looked at first; all the others only if these leave room."""
 DRIFT_SECONDS, DRIFT = 30.0, 0.2
 """An expected start that moves by less, absolutely or of the time that is left, is not told again."""
-REST, REST_FULL = 2.0, 15.0
+REST, REST_FULL = 1.0, 15.0
 """The line is not read again for so many times as long as it took: submissions by the hundred need the time, too. While
 nobody can start anyhow, who has come is looked at still later; room that is left ends such a rest."""
 MOST_REST = 1.0

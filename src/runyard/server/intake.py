@@ -11,7 +11,8 @@ from runyard.services.submissions import Submission, Submitted
 MOST = 100
 """In one group, so that none holds up the other writers for long."""
 PAUSE = 0.02
-"""Seconds after a group in which the next one gathers: most of what a group costs, it costs however small it is."""
+"""Seconds after a group of several in which the next one gathers: most of what a group costs, it costs however small
+it is. One who submits again and again, alone, does not wait."""
 
 
 class Intake:
@@ -37,7 +38,8 @@ class Intake:
                 group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 await self._take(group)
                 self._taken()
-                await asyncio.sleep(PAUSE)
+                if len(group) > 1:
+                    await asyncio.sleep(PAUSE)
         finally:
             self._writing = None
 
