@@ -2,9 +2,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from runyard.db.database import Database
 from runyard.testing.yard import Yard
+
+for name in ("medium", "long"):  # for test_sequences; pytest asks for them before it has seen any test
+    settings.register_profile(name)
 
 
 @pytest.fixture

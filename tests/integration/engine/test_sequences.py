@@ -49,9 +49,6 @@ SEQUENCES = {"medium": 500, "long": 10_000}
 SHARES = 2
 """Of all sequences, for as many processors: other ones in each."""
 
-for name in SEQUENCES:
-    settings.register_profile(name)
-
 
 class Refusing(MemoryExecutor):
     """Can't start anything while `refuses`."""
