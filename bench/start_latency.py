@@ -45,8 +45,8 @@ def run() -> Result:
             f" submitted over HTTP on {os.cpu_count()} cores (SQLite). {SINGLE} single ones at random gaps:"
             f" p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f}, most {max(waits) * 1000:.0f}; a bare `sh` started by"
             f" Python takes {statistics.median(floor) * 1000:.0f} ms. Burst of {BURST}, 4 at once: {rate:.0f} a second"
-            f" from the first submission to the last start, while nobody looks, and {spent * 1000:.0f} ms of the server's processor"
-            " for each."
+            " from the first submission to the last start, while nobody looks, and"
+            f" {spent * 1000:.0f} ms of the server's processor for each."
             f" Load of the machine at the end {os.getloadavg()[0]:.1f}; fsync on this disk takes {fsync * 1000:.1f} ms."
         ),
         holds=p50 <= 0.05 and p95 <= 0.1 and rate >= 30,
