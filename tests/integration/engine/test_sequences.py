@@ -477,5 +477,5 @@ def ground(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("share", range(SHARES))
 def test_random_sequences_keep_every_promise(share: int) -> None:
     wanted = SEQUENCES.get(settings.get_current_profile_name(), 24) // SHARES
-    quiet = {"deadline": None, "stateful_step_count": 30, "suppress_health_check": list(HealthCheck)}
+    quiet = {"deadline": None, "stateful_step_count": 40, "suppress_health_check": list(HealthCheck)}
     run_state_machine_as_test(Sequences, settings=settings(max_examples=wanted, **quiet))
