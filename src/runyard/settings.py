@@ -56,6 +56,7 @@ class Settings(BaseModel):
     database_url: str = ""
     """sqlite:///FILE or postgresql://...; a file in the data folder unless set."""
     host: str = "127.0.0.1"
+    """The address to listen on, which only programs of the same machine can reach."""
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes any free port."""
     engine: bool = True

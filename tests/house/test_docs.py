@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+from pydantic import ByteSize
+
 from runyard.domain import gpus, retries, stalls
 from runyard.domain.lifecycle import MOVES
 from runyard.domain.reasons import Reason
+from runyard.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,3 +48,25 @@ def test_every_test_that_the_table_of_faults_names_is_there() -> None:
     tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "src" / "runyard" / "testing").glob("*.py")]
     written = {name for path in tests for name in re.findall(r"def (test_\w+)\(", path.read_text())}
     assert named - written == set()
+
+
+def test_every_setting_is_listed_with_its_default() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    rows = re.findall(r"^\| `(RUNYARD_\w+)` \| ([^|]*) \| ([^|]*) \|$", text, flags=re.MULTILINE)
+    assert rows == [
+        (PREFIX + name.upper(), _default(field.default), " ".join((field.description or "").split()))
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _default(value: object) -> str:
+    match value:
+        case None | "" | ():
+            return ""
+        case bool():
+            return "1" if value else "0"
+        case float():
+            return f"{value:g}"
+        case ByteSize():
+            return value.human_readable(decimal=value % 1000 == 0)
+    return str(value)
