@@ -41,10 +41,10 @@ async def measure(folder: Path) -> tuple[float, float]:
     database = Database(f"sqlite:///{folder / 'runyard.db'}")
     await database.migrate()
     await fill(database)
-    from runyard.engine.scheduler import Scheduler
+    from runyard.engine.engine import Engine
 
     _collect_seldom()
-    scheduler = Scheduler(make_context(database, folder / "runs"), lambda: None)
+    scheduler = Engine(make_context(database, folder / "runs")).scheduler  # whose supervisor is never asked to launch
     moving = [await tick(scheduler)]
     quiet = [await tick(scheduler) for _ in range(TICKS)]
     for _ in range(TICKS):
