@@ -26,6 +26,13 @@ import runyard
 def train(weights, step, seed):
     return [0.9 * w + ((step * (i + 3) + seed) % 17) / 17 for i, w in enumerate(weights)]
 
+def write(path, content):
+    while True:  # a disk that is full is nobody's mistake here
+        try:
+            return path.write_text(json.dumps(content))
+        except OSError:
+            time.sleep(0.05)
+
 def main(seed, steps, code, seconds):
     alone = open(Path(os.environ["RUNYARD_RUN_DIR"]) / "alone", "a")
     try:
@@ -47,13 +54,13 @@ def main(seed, steps, code, seconds):
         runyard.progress(step, steps)
         if step % 5 == 0 or stop:
             scratch = Path(os.environ["RUNYARD_RUN_DIR"]) / "state.json"
-            scratch.write_text(json.dumps({"step": step, "weights": weights}))
+            write(scratch, {"step": step, "weights": weights})
             runyard.checkpoint(step, scratch)
         if stop:
             sys.exit(75)
     if code:
         sys.exit(code)
-    (Path(os.environ["RUNYARD_OUTPUT_DIR"]) / "weights.json").write_text(json.dumps(weights))
+    write(Path(os.environ["RUNYARD_OUTPUT_DIR"]) / "weights.json", weights)
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
