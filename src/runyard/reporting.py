@@ -13,7 +13,8 @@ for step in range(start, 1000):
 ```
 
 With no server, metrics and checkpoints go to standard error as plain lines and progress goes nowhere, so that a script
-also runs alone. A report that can't be written (a full disk) is told of on standard error and never ends the script.
+also runs alone. A report that can't be written (a full disk) is told of on standard error and never ends the script;
+metrics are written with a later one.
 One process of a job reports: the first to do so, or with torchrun the one of rank 0.
 """
 
@@ -25,6 +26,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +40,10 @@ from runyard.protocol.rundir import RunDir, read_lines_backwards
 
 PROGRESS_SECONDS = 0.1
 """Progress that comes faster is told of later, or not when more has come until then."""
+MOST_UNTOLD = 10_000
+"""Metrics that are kept until there is room for them; of more, the oldest are lost."""
+LAST_SECONDS = 5.0
+"""At the end of the script there is so much time for room to be made."""
 DEFERRED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """A handler may report, too: it runs when the report under way is written."""
 
@@ -52,6 +58,7 @@ class Reporter:
         self._warned: set[str] = set()
         self._told_at = float("-inf")
         self._pending: Callable[[Emitter], None] | None = None
+        self._untold: deque[Callable[[Emitter], None]] = deque(maxlen=MOST_UNTOLD)
         self._began: tuple[float, int] | None = None
 
     def progress(
@@ -75,7 +82,9 @@ class Reporter:
         if self._rundir is None:
             self._say(f"step {step}{'' if split == 'train' else f' {split}'}: {_pairs(numbers)}")
         else:
-            self._report("metric", lambda emitter: emitter.metric(step, numbers, split))
+            with self._lock:
+                self._untold.append(lambda emitter: emitter.metric(step, numbers, split))
+                self._report("metric")
 
     def checkpoint(self, step: int, path: Path | None, values: dict[str, float], *, best: bool) -> None:
         numbers = {name: float(value) for name, value in values.items()}
@@ -98,6 +107,10 @@ class Reporter:
     def close(self) -> None:
         """At the end: what was held back is told."""
         self._flush()
+        give_up = time.monotonic() + LAST_SECONDS
+        while self._untold and time.monotonic() < give_up:
+            time.sleep(0.05)
+            self._report("metric")
         emitter, self._emitter = self._emitter, None
         if emitter is not None:
             emitter.close()
@@ -108,23 +121,31 @@ class Reporter:
             self._emitter.let_go()
         self._lock = threading.RLock()
         self._emitter = self._pending = None
+        self._untold.clear()
 
     def _flush(self) -> None:
         if self._pending is not None:
-            self._report("progress", lambda emitter: None)
+            self._report("progress")
 
-    def _report(self, what: str, tell: Callable[[Emitter], None]) -> None:
+    def _report(self, what: str, tell: Callable[[Emitter], None] | None = None) -> None:
+        """What was held back, then this."""
         with self._lock, _deferred_signals():
             if self._silent:
+                self._untold.clear()
                 return
             try:
                 emitter = self._emitter = self._emitter or self._open()
                 pending, self._pending = self._pending, None
                 if pending is not None:
                     pending(emitter)
-                tell(emitter)
+                while self._untold:
+                    self._untold[0](emitter)
+                    self._untold.popleft()
+                if tell is not None:
+                    tell(emitter)
             except AlreadyRunningError:
                 self._silent, self._pending = True, None
+                self._untold.clear()
                 self._say("runyard: another process of this job reports; this one does not")
             except OSError as error:
                 self._warn(what, error)

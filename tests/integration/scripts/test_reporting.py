@@ -219,7 +219,7 @@ runyard.metric(2, loss=0.5)
     assert stderr(yard.run("job")).splitlines() == [words, words]
 
 
-async def test_a_full_disk_does_not_end_the_training(yard: Yard) -> None:
+async def test_a_full_disk_neither_ends_the_training_nor_makes_a_hole_in_its_curve(yard: Yard) -> None:
     code = """
 import resource, signal, runyard
 for _ in range(20):
@@ -235,11 +235,27 @@ runyard.metric(50, loss=0.5)
 """
     await yard.submit_script("job", code)
     await yard.reaches("job", "completed")
-    assert set(await yard.curve("job")) == {1, 50}
+    assert await yard.curve("job") == {step: 1.0 for step in range(1, 50)} | {50: 0.5}
     lines = stderr(yard.run("job")).splitlines()
     assert [line.partition(":")[2].partition(":")[0] for line in lines] == [
         " can't report metric", " can't report progress", " can't report checkpoint of step 50",
     ]  # fmt: skip
+
+
+async def test_room_that_comes_at_the_very_end_is_used(yard: Yard) -> None:
+    code = """
+import resource, signal, threading, runyard
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+runyard.metric(1, loss=1.0)
+room = resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+later = threading.Timer(0.3, resource.setrlimit, room)
+later.daemon = True
+later.start()
+"""
+    await yard.submit_script("job", code)
+    await yard.reaches("job", "completed")
+    assert await yard.curve("job") == {1: 1.0}
 
 
 @pytest.mark.parametrize("call", ["metric(-1, loss=1)", "metric(1, 'test', loss=1)", "metric(0.5, loss=1)",
