@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -32,6 +33,7 @@ class Emitter:
         self.rundir = rundir
         self.attempt = attempt
         self._clock = clock
+        self._lock = threading.RLock()
         self._file = rundir.events.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,11 +130,12 @@ class Emitter:
         self._file.close()
 
     def _emit(self, type_: str, **fields: Any) -> None:
-        event = {"n": self.snapshot.n + 1, "at": self._clock(), "attempt": self.attempt, "type": type_, **fields}
-        self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self.snapshot.take(event)
-        if abs(event["at"] - self._summed_up_at) >= SUMMARY_SECONDS or type_ == "finished":
-            self._sum_up()
+        with self._lock:  # no two lines have one number, whichever threads write them
+            event = {"n": self.snapshot.n + 1, "at": self._clock(), "attempt": self.attempt, "type": type_, **fields}
+            self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+            self.snapshot.take(event)
+            if abs(event["at"] - self._summed_up_at) >= SUMMARY_SECONDS or type_ == "finished":
+                self._sum_up()
 
     def _sum_up(self) -> None:
         self._summed_up, self._summed_up_at = self.snapshot.n, self.snapshot.at

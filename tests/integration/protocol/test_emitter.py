@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,17 @@ def test_numbers_go_on_over_attempts(rundir: RunDir) -> None:
             emitter.phase("training")
             emitter.metric(1, {"loss": 2.5})
     assert numbers(rundir) == [1, 2, 3, 4]
+
+
+def test_threads_that_report_at_once_share_no_number(rundir: RunDir) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that they come in each other's way
+    try:
+        with Emitter(rundir, 1, time.time) as emitter, ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda step: emitter.metric(step, {"loss": 1.0}), range(400)))
+    finally:
+        sys.setswitchinterval(before)
+    assert numbers(rundir) == list(range(1, 401))
 
 
 def test_half_a_line_of_a_crash_is_cut_off(rundir: RunDir) -> None:

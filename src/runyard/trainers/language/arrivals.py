@@ -24,7 +24,8 @@ def told(name: str, tell: Callable[[int], None]) -> Iterator[None]:
         while not left.wait(EVERY_SECONDS):
             if (here := _kilobytes(folder)) > before:
                 before = here
-                tell(here)
+                with suppress(OSError):  # as on a full disk: the next one tells, too
+                    tell(here)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
