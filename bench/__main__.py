@@ -26,6 +26,8 @@ NAMES = [
     "submissions",
     "scheduler_tick",
     "simulate",
+    "peers",
+    "crash_table",
 ]
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 

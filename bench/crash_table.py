@@ -3,7 +3,6 @@
 `--venv=FOLDER` names a virtual environment with the peers; else one is made in .bench.
 """
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -11,7 +10,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -70,11 +68,7 @@ class Seen:
     """An end was told while a process still ran."""
 
 
-def options(arguments: list[str]) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(prog="bench crash_table")
-    parser.add_argument("--venv", type=Path)
-    parser.add_argument("--only", action="append", help="a side by its name")
-    return vars(parser.parse_args(arguments))
+options = peer_venv.options
 
 
 def run(venv: Path | None = None, only: list[str] | None = None) -> Result:

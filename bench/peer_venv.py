@@ -1,5 +1,6 @@
 """The peers live in a virtual environment of their own, so that none of them moves a version of ours."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = Path(__file__).parent / "peer_drivers" / "requirements.txt"
@@ -35,6 +37,14 @@ class Venv:
         listing = [self.program("python"), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
         found = json.loads(subprocess.run(listing, check=True, stdout=subprocess.PIPE).stdout)
         return {package["name"]: package["version"] for package in found}
+
+
+def options(arguments: list[str]) -> dict[str, Any]:
+    """Of the benches with peers in them."""
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--venv", type=Path, help="where the peers are installed; one is made unless set")
+    parser.add_argument("--only", action="append", help="a side by its name")
+    return vars(parser.parse_args(arguments))
 
 
 def prepare(folder: Path | None) -> Venv:

@@ -3,7 +3,6 @@
 `--venv=FOLDER` names a virtual environment with the peers; else one is made in .bench.
 """
 
-import argparse
 import os
 import random
 import statistics
@@ -12,7 +11,6 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -48,11 +46,7 @@ class Found:
     burst: float = 0
 
 
-def options(arguments: list[str]) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(prog="bench peers")
-    parser.add_argument("--venv", type=Path)
-    parser.add_argument("--only", action="append", help="a side by its name")
-    return vars(parser.parse_args(arguments))
+options = peer_venv.options
 
 
 def run(venv: Path | None = None, only: list[str] | None = None) -> Result:
