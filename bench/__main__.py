@@ -21,6 +21,7 @@ NAMES = [
     "viewers",
     "stalled_viewer",
     "loop_lag",
+    "ingest",
     "zip_stream",
     "start_latency",
     "submissions",

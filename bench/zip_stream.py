@@ -70,7 +70,7 @@ async def add_large_file(home: Path, job_id: str) -> str:
             file.write(piece)
             digest.update(piece)
     values = {"kind": "model", "size_bytes": SIZE, "hash_sha256": digest.hexdigest(), "details": {}, "created_at": 0.0}
-    database = Database(f"sqlite+aiosqlite:///{home / 'runyard.db'}")
+    database = Database(f"sqlite:///{home / 'runyard.db'}")
     async with database.write() as session:
         await artifacts.record(session, job_id, f"final/{path.name}", "large", values)
     await database.close()

@@ -2,14 +2,16 @@
 
 import asyncio
 import copy
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
+from sqlalchemy.dialects import registry
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -17,7 +19,9 @@ from runyard.domain.errors import DatabaseDownError, NewerDatabaseError
 
 Session = AsyncSession
 
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+DRIVERS = {"sqlite": "sqlite+inloop", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+THREADED = "sqlite+aiosqlite"
+registry.register("sqlite.inloop", "runyard.db.sqlite", "InLoop")
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 60
 WRITER_LOCK = 0x52554E59  # "RUNY": any number that no other program takes on this database
@@ -26,9 +30,13 @@ SILENCE_SECONDS = 5
 TAKE_TURN = text(
     "SELECT set_config('idle_in_transaction_session_timeout', :silence, true), pg_advisory_xact_lock(:key)"
 )
+WRITING = {"runyard_begin": "BEGIN IMMEDIATE"}
+CHECKPOINT_WRITES = 250
+"""After so many writes to SQLite, what they left in its log goes into the database file: in a thread, as the disk may
+be slow. Should that not be enough, SQLite does it at ten times its usual length of the log, wherever it is."""
 SQLITE_SETTINGS = (
     "journal_mode=WAL",
-    f"busy_timeout={BUSY_SECONDS * 1000}",
+    "wal_autocheckpoint=10000",
     "synchronous=NORMAL",
     "foreign_keys=ON",
 )
@@ -46,26 +54,46 @@ class Database:
         parsed = make_url(url)
         self.url: URL = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
         self.dialect = self.url.get_backend_name()
-        self._engine = _sqlite(self.url) if self.dialect == "sqlite" else _postgresql(self.url)
-        self._writing = self._engine.execution_options(runyard_begin="BEGIN IMMEDIATE")
+        if self.dialect == "sqlite":
+            self._engine, self._threaded = _sqlite(self.url), _sqlite(self.url.set(drivername=THREADED))
+        else:
+            self._engine = self._threaded = _postgresql(self.url)
+        self._writing = self._engine.execution_options(**WRITING)
+        self._writing_threaded = self._threaded.execution_options(**WRITING)
+        self._writes = itertools.count(1)
         self._turn = asyncio.Lock()  # first come, first served; SQLite's own waiting is not fair
         self._check: Callable[[Session], Awaitable[None]] | None = None
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Session]:
-        """A session whose changes, should there be any, are thrown away."""
-        async with self._session(self._engine) as session:
+    async def read(self, *, long: bool = False) -> AsyncIterator[Session]:
+        """A session whose changes, should there be any, are thrown away.
+
+        On SQLite nothing else goes on meanwhile, unless it is `long`: what looks through all there is, or brings much.
+        """
+        async with self._session(self._threaded if long else self._engine) as session:
             yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Session]:
-        """One transaction: committed at the end, rolled back when an error leaves the block. Not to be nested."""
-        async with self._turn, self._session(self._writing, keep=True) as session:
-            if self.dialect == "postgresql":
-                await session.execute(TAKE_TURN, {"key": WRITER_LOCK, "silence": f"{SILENCE_SECONDS}s"})
-            if self._check is not None:
-                await self._check(session)
-            yield session
+    async def write(self, *, long: bool = False) -> AsyncIterator[Session]:
+        """One transaction: committed at the end, rolled back when an error leaves the block. Not to be nested.
+
+        `long` as for `read`; other writers wait in any case.
+        """
+        async with self._turn:
+            async with self._session(self._writing_threaded if long else self._writing, keep=True) as session:
+                if self.dialect == "postgresql":
+                    await session.execute(TAKE_TURN, {"key": WRITER_LOCK, "silence": f"{SILENCE_SECONDS}s"})
+                if self._check is not None:
+                    await self._check(session)
+                yield session
+            if self.dialect == "sqlite" and next(self._writes) % CHECKPOINT_WRITES == 0:
+                await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Nobody writes meanwhile: else the log would never be copied to its end, and grow."""
+        with suppress(DBAPIError):  # the log is as safe as the file
+            async with self._threaded.execution_options(runyard_begin=None).connect() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine, *, keep: bool = False) -> AsyncIterator[Session]:
@@ -109,6 +137,7 @@ class Database:
             await connection.run_sync(_upgrade)
 
     async def close(self) -> None:
+        await self._threaded.dispose()
         await self._engine.dispose()
 
 
@@ -151,7 +180,8 @@ def _sqlite(url: URL) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
         # A transaction that reads first and writes later is refused at once when another wrote in between.
-        connection.exec_driver_sql(connection.get_execution_options().get("runyard_begin", "BEGIN"))
+        if statement := connection.get_execution_options().get("runyard_begin", "BEGIN"):
+            connection.exec_driver_sql(statement)
 
     return engine
 

@@ -35,7 +35,8 @@ class Guard:
         self._context, self._freed = context, freed
         self._unusable: dict[int, str] = {}
         self._waiting_since: dict[str, float] = {}
-        self._looked = False
+        self._has_any = True
+        """Here, or held by attempts: what had GPUs may outlive their being seen."""
 
     def unusable(self) -> Mapping[int, str]:
         """GPUs that nothing may be started on, each with the reason."""
@@ -70,11 +71,11 @@ class Guard:
     async def tick(self) -> bool:
         """Release what is free, put aside what does not come back, and look again at what was."""
         context = self._context
+        if not (self._has_any or context.machine.gpus):
+            return False
         async with context.database.read() as session:
             holding = await attempts.unreleased(session, context.owner)
             aside = await quarantines.of_machine(session, context.machine.name)
-        if self._looked and not (context.machine.gpus or holding):  # what had GPUs may outlive their being seen
-            return False
         try:
             usage = await asyncio.to_thread(context.gpu_usage)
         except OSError as error:
@@ -87,7 +88,7 @@ class Guard:
             if _why_not(quarantine, seen) is None:
                 await self._lift(quarantine)
         await self._note(seen, {gpu for attempt in holding for gpu in attempt.gpus})
-        self._looked = True
+        self._has_any = bool(context.machine.gpus or holding)
         self._waiting_since = {id_: at for id_, at in self._waiting_since.items() if id_ in {a.id for a in holding}}
         if any(released) or before != self._unusable:
             self._freed()

@@ -19,7 +19,7 @@ from runyard.protocol.events import ArtifactEvent, CheckpointEvent, CheckpointRe
 
 POLL_SECONDS = 0.01
 PATIENCE_SECONDS = 0.5
-MANY_BYTES = 1 << 15  # who gets less than so much at once has come to the end
+MANY_BYTES = 1 << 14  # who gets less than so much at once has come to the end
 
 
 @dataclass

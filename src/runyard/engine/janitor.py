@@ -43,7 +43,7 @@ class Janitor:
     async def clean(self, since: float, now: float) -> None:
         """One pass; what was marked since a time is looked at again."""
         limits = self._context.limits
-        async with self._context.database.write() as session:
+        async with self._context.database.write(long=True) as session:
             asked_at = (await queries.cleanup(session)).asked_at
             found = await retention.find(session, limits, now)
             await retention.mark(session, found.items, now)
@@ -62,7 +62,7 @@ class Janitor:
 
     async def _marked(self, since: float) -> list[Item]:
         """Everything whose files are to go, also what an earlier pass did not come to."""
-        async with self._context.database.read() as session:
+        async with self._context.database.read(long=True) as session:
             items = [Item("job", job.name, "", job.id) for job in await queries.removed_jobs(session)]
             items += [Item("logs", job.name, "", job.id) for job in await queries.without_logs(session, since)]
             items += [Item("checkpoint", "", "", row.job_id, row.step) for row in await queries.thinned(session, since)]
@@ -101,7 +101,7 @@ class Janitor:
             root = self._context.limits.rundir(job_id).root
             more = not any(path.exists() for path in (root, _doomed(root)))
             while more:
-                async with self._context.database.write() as session:
+                async with self._context.database.write(long=True) as session:
                     more = await queries.forget_piece(session, job_id)
 
 

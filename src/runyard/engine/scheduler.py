@@ -17,6 +17,8 @@ TOLD = 20
 """So many at the head of the line are told why they wait; those behind them only know their place."""
 HEAD = 1000
 """So many are looked at first; all the others only if these leave room."""
+SHORT = 100
+"""A line of so many is read at once; to read a longer one takes so long that nothing else should wait for it."""
 DRIFT_SECONDS, DRIFT = 30.0, 0.2
 """An expected start that moves by less, absolutely or of the time that is left, is not told again."""
 REST, REST_FULL = 1.0, 15.0
@@ -24,6 +26,9 @@ REST, REST_FULL = 1.0, 15.0
 nobody can start anyhow, who has come is looked at still later; room that is left ends such a rest."""
 MOST_REST = 1.0
 """Seconds, when it took so long for other reasons, such as a database that did not answer."""
+TELL_SECONDS = 1.0
+"""Once as many were told as stand at the head, so much time goes by before more are: of a line that moves fast, most is
+old when it is read."""
 
 
 class Scheduler:
@@ -33,6 +38,10 @@ class Scheduler:
         self._next_start: float | None = None
         self._told: dict[str, Wait] | None = None
         """What the rows of waiting jobs say; None until that is known."""
+        self._telling_since, self._told_since = float("-inf"), 0
+        self._is_behind = False
+        """There is more to tell than was told."""
+        self._line_is_long = True
         self._resting = self._rested = 0.0
         self._hurried = asyncio.Event()
 
@@ -41,10 +50,13 @@ class Scheduler:
         self._hurried.set()
 
     def pause(self) -> float:
-        """Until there may be something to start that nobody tells of."""
-        if self._next_start is None:
-            return QUEUE_SECONDS
-        return min(QUEUE_SECONDS, max(0.0, self._next_start - self._context.clock()))
+        """Until there may be something to start, or to tell, that nobody wakes us for."""
+        pauses = [QUEUE_SECONDS]
+        if self._next_start is not None:
+            pauses.append(self._next_start - self._context.clock())
+        if self._is_behind:
+            pauses.append(self._telling_since + TELL_SECONDS - self._context.monotonic())
+        return max(0.0, min(pauses))
 
     async def tick(self) -> bool:
         clock = asyncio.get_running_loop().time
@@ -62,11 +74,14 @@ class Scheduler:
 
     async def _tick(self) -> bool:
         """Is there no room for any more?"""
-        async with self._context.database.read() as session:
+        async with self._context.database.read(long=self._line_is_long) as session:
             plan = await self._plan(session)
             before = {id_: None for id_ in await queue.told(session)} if self._told is None else self._told
         waits = {wait.job_id: wait for wait in plan.waits}
         news = [wait for wait in plan.waits if self._is_news(before.get(wait.job_id), wait)]
+        self._is_behind = bool(news) and not self._may_tell(len(news))
+        if self._is_behind:
+            news = []
         gone = before.keys() - waits.keys()
         if not plan.starts and not plan.preemptions and not news and not gone:
             self._told = {id_: wait for id_, wait in before.items() if wait is not None}
@@ -90,6 +105,7 @@ class Scheduler:
         context, now = self._context, self._context.clock()
         self._next_start = await queue.next_start(session, now)
         line = await queue.waiting(session, now, HEAD)
+        self._line_is_long = len(line) > SHORT
         if not line:
             return Plan([], [], [])
         if shortage := context.limits.shortage():
@@ -131,6 +147,15 @@ class Scheduler:
         if told is None or told[:3] != wait[:3]:
             return True
         return _differ(told.expected, wait.expected, self._context.clock())
+
+    def _may_tell(self, count: int) -> bool:
+        now = self._context.monotonic()
+        if now >= self._telling_since + TELL_SECONDS:
+            self._telling_since, self._told_since = now, 0
+        if self._told_since >= TOLD:
+            return False
+        self._told_since += count
+        return True
 
 
 def _differ(told: float | None, found: float | None, now: float) -> bool:

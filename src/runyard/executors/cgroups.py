@@ -15,9 +15,9 @@ def missing() -> str | None:
     """Why there is none on this machine, found out by using one; None if there is."""
     sleeper = os.posix_spawn(SLEEPER[0], SLEEPER, {})
     try:
-        path, error = wrapper.make_cgroup(f"probe-{os.getpid()}", sleeper)
+        path, error = wrapper.make_cgroup(f"probe-{os.getpid()}")
         if path is not None:
-            error = _kill(path)
+            error = wrapper.put_into(path, sleeper) or _kill(path)
     finally:
         os.kill(sleeper, signal.SIGKILL)
         os.waitpid(sleeper, 0)

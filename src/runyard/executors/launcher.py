@@ -2,7 +2,7 @@
 
 Python and what a wrapper imports are loaded once, so a wrapper costs a fork. A request is `NONCE FOLDER` with two
 descriptors, the attempt's lock and the wrapper's log; the answer is the wrapper's identity, or the error number. It
-leaves when the server does, and its wrappers live on.
+says READY before the first; from then on it leaves when the server does, and its wrappers live on.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ BLANK = " " * 512
 SPACE_VARIABLE, SPACE = "RUNYARD_SPACE", " " * 128
 """Room in its environment, where a wrapper writes its nonce."""
 NONCE_VARIABLE = "RUNYARD_NONCE"
+READY = b"ready"
 PR_SET_PDEATHSIG = 1
 MOST_BYTES = 1 << 16  # of a request
 
@@ -39,6 +40,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system collects wrappers that have ended
     gc.freeze()  # what is never looked at again is shared by all wrappers
+    server.send(READY)
     while True:
         request, descriptors, _, _ = socket.recv_fds(server, MOST_BYTES, 2)
         if not request:

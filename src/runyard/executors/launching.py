@@ -61,6 +61,7 @@ class Launching:
 class Child:
     def __init__(self, pid: int, control: socket.socket) -> None:
         self.pid, self._control = pid, control
+        self._is_ready = False
         self.end = weakref.finalize(self, _end, pid, control)
 
     @classmethod
@@ -80,12 +81,17 @@ class Child:
 
     def ask(self, request: bytes, *descriptors: int) -> dict[str, int]:
         self._control.settimeout(ANSWER_SECONDS)
+        if not self._is_ready:  # frozen until then, it would keep what we send it, the lock, even when we are gone
+            self._receive()
+            self._is_ready = True
         socket.send_fds(self._control, [request], descriptors)
-        answer = self._control.recv(launcher.MOST_BYTES)
-        if not answer:
-            raise ConnectionResetError("it has ended")
-        content: dict[str, int] = json.loads(answer)
+        content: dict[str, int] = json.loads(self._receive())
         return content
+
+    def _receive(self) -> bytes:
+        if not (message := self._control.recv(launcher.MOST_BYTES)):
+            raise ConnectionResetError("it has ended")
+        return message
 
 
 def _end(pid: int, control: socket.socket) -> None:

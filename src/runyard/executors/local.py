@@ -22,7 +22,7 @@ from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomicall
 
 LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record, or a kill, and the end
 EXIT_FIELDS = ("code", "signal", "started_at", "ended_at", "oom_kills", "told")
-EVENTS_AT_ONCE = 1 << 16  # bytes: some hundred lines, which keep the server busy for less than a tenth of a second
+EVENTS_AT_ONCE = 1 << 15  # bytes: two hundred lines, which keep the server busy for some hundredths of a second
 
 
 class LocalExecutor:

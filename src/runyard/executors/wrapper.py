@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
+SYS_CLONE3, CLONE_INTO_CGROUP = 435, 1 << 33  # on every architecture
 EXIT_STOPPED = 75
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
@@ -32,8 +33,10 @@ def main(folder: str, lock: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     launch = json.loads(read(f"{folder}/launch.json"))
     started_at, killed_before = time.time(), machine_oom_kills()
-    trainer, gate = fork_trainer(folder, launch)
-    cgroup, cgroup_error = make_cgroup(launch["nonce"], trainer)
+    cgroup, cgroup_error = make_cgroup(launch["nonce"])
+    trainer, gate = fork_trainer(folder, launch, cgroup)
+    if cgroup and (cgroup_error := put_into(cgroup, trainer)):
+        cgroup = None
     process = {
         "nonce": launch["nonce"],
         "boot_id": boot_id(),
@@ -56,10 +59,10 @@ def main(folder: str, lock: int) -> None:
     write_exit(folder, status, started_at, left, oom, told=told)
 
 
-def fork_trainer(folder: str, launch: dict[str, Any]) -> tuple[int, int]:
+def fork_trainer(folder: str, launch: dict[str, Any], cgroup: str | None) -> tuple[int, int]:
     """A child that becomes the trainer once a byte comes through the gate; if we die before, it just leaves."""
     waiting, gate = os.pipe()
-    pid = os.fork()
+    pid = fork_into(cgroup) if cgroup else os.fork()
     if pid == 0:
         try:
             os.close(gate)
@@ -69,6 +72,24 @@ def fork_trainer(folder: str, launch: dict[str, Any]) -> tuple[int, int]:
         os._exit(127)
     os.close(waiting)
     return pid, gate
+
+
+def fork_into(cgroup: str) -> int:
+    """A fork whose child begins in the cgroup, if the kernel can do that. To move a process makes all others that fork
+    wait until every processor has come by, which takes 10 ms and more."""
+    system, python = ctypes.PyDLL(None), ctypes.pythonapi
+    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    flags, exit_signal, place = 0, 4, 10  # of the eleven fields of struct clone_args
+    fields = (ctypes.c_uint64 * 11)()
+    fields[flags], fields[exit_signal], fields[place] = CLONE_INTO_CGROUP, signal.SIGCHLD, directory
+    python.PyOS_BeforeFork()
+    pid: int = system.syscall(SYS_CLONE3, ctypes.byref(fields), ctypes.c_size_t(ctypes.sizeof(fields)))
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
+    os.close(directory)
+    return pid if pid >= 0 else os.fork()
 
 
 def become_trainer(folder: str, launch: dict[str, Any], waiting: int) -> NoReturn:
@@ -123,7 +144,7 @@ def keep_results(folder: str, launch: dict[str, Any]) -> int:
     A wish to stop comes too late for it, but has its usual time limit.
     """
     plain = {"argv": launch["after"], "cwd": os.path.dirname(launch["results"]), "env": {}, "deaf": True}
-    keeper, gate = fork_trainer(folder, launch | plain)
+    keeper, gate = fork_trainer(folder, launch | plain, None)
     os.write(gate, b"1")
     os.close(gate)
     return wait(keeper, launch, None)[0]
@@ -195,8 +216,8 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def make_cgroup(nonce: str, pid: int) -> tuple[str | None, str | None]:
-    """A cgroup of its own for a process that has not begun yet; or none, and why."""
+def make_cgroup(nonce: str) -> tuple[str | None, str | None]:
+    """A cgroup for one trainer; or none, and why."""
     error = "no cgroup v2 is mounted"
     for mount in CGROUP_MOUNTS:
         if not os.path.exists(f"{mount}/cgroup.procs"):
@@ -205,13 +226,24 @@ def make_cgroup(nonce: str, pid: int) -> tuple[str | None, str | None]:
         try:
             os.mkdir(path)
             os.stat(f"{path}/cgroup.kill")
-            put(f"{path}/cgroup.procs", str(pid))
         except OSError as failure:
             error = str(failure)
             remove_quietly(path)
         else:
             return path, None
     return None, error
+
+
+def put_into(cgroup: str, pid: int) -> str | None:
+    """A process that has not begun yet; if it has to stay outside, why."""
+    members = f"{cgroup}/cgroup.procs"
+    try:
+        if str(pid) not in read(members).split():
+            put(members, str(pid))
+    except OSError as failure:
+        remove_quietly(cgroup)
+        return str(failure)
+    return None
 
 
 def own_cgroup() -> str:

@@ -31,6 +31,8 @@ def standing(job: Job, place: int | None, now: float) -> Standing:
     if job.state != State.QUEUED:
         return Standing()
     if place is None:
-        return Standing(None, f"is tried again in {words.about((job.not_before or now) - now)}")
+        if job.not_before is None:  # it has left the line since its row was read
+            return Standing()
+        return Standing(None, f"is tried again in {words.about(job.not_before - now)}")
     cause = job.wait_cause or ("waits for those before it" if place > 1 else "is about to be looked at")
     return Standing(place, words.sentence(Wait(job.id, place, cause, job.expected_start), now))

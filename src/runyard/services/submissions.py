@@ -77,12 +77,9 @@ async def submit_all(
     session: Session, submissions: Sequence[Submission], context: Context
 ) -> list[Submitted | RunyardError]:
     """Put jobs in the queue, each for itself: what becomes of it, or why it is refused, as `submit` would raise it."""
-    group = _Group(
-        context,
-        known=await idempotency.get_all(session, [submission.key for submission in submissions if submission.key]),
-        waiting=await queries.count_waiting(session),
-        line=await queue.lengths(session, submissions[0].at),
-    )
+    known = await idempotency.get_all(session, [submission.key for submission in submissions if submission.key])
+    lengths = await queue.lengths(session, submissions[0].at)
+    group = _Group(context, known, lengths.waiting, lengths.line)
     results: list[Submitted | RunyardError] = []
     for submission in submissions:
         try:

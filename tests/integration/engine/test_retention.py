@@ -67,7 +67,7 @@ class Place:
         return rundir
 
     async def look(self) -> retention.Found:
-        async with self.database.read() as session:
+        async with self.database.read(long=True) as session:
             return await retention.find(session, self.limits, self.now)
 
     async def clean(self) -> Cleanup:

@@ -206,6 +206,29 @@ async def test_a_tick_with_nothing_new_writes_nothing(yard: Yard) -> None:
     assert [event.data["position"] for event in await yard.feed("c", "queue")] == [2]
 
 
+async def test_of_a_line_that_moves_fast_no_more_are_told_in_a_second_than_stand_at_its_head(yard: Yard) -> None:
+    seconds = [0.0]
+    await yard.restart(monotonic=lambda: seconds[0])
+    await yard.stop()
+    ids = [f"job{number:02}" for number in range(30)]
+    for id_ in ids:
+        await yard.submit(id_, WAITS)
+    scheduler = yard.engine.scheduler
+
+    async def told() -> int:
+        await scheduler.tick()
+        return sum([len(await yard.feed(id_, "queue")) for id_ in ids])
+
+    assert await told() == 20
+    await yard.ask("job01", Cause.CANCEL_ASKED)
+    assert await told() == 20
+    assert (await standing(yard, "job02")).position == 1
+    assert scheduler.pause() == 1.0, "to tell the others"
+    seconds[0] += 1
+    assert await told() == 40
+    assert scheduler.pause() > 1.0
+
+
 async def test_those_who_can_never_start_are_in_nobodys_way_however_many_they_are(yard: Yard) -> None:
     row = {"kind": "sft", "name": "large", "spec": {}, "resolved_spec": {}, "priority": "high", "state": "queued"}
     row |= {"created_at": 1.0, "queued_at": 1.0, "updated_at": 1.0, "attempts": 0, "events_offset": 0, "gpus": 9}

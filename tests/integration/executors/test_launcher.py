@@ -37,6 +37,19 @@ async def serve():
 
 asyncio.run(serve())
 """
+FREEZING = f"""
+import os, signal
+from runyard.executors.launching import Child
+
+start = Child.start
+def start_frozen(environ):
+    child = start(environ)
+    os.kill(child.pid, signal.SIGSTOP)
+    print(child.pid, flush=True)
+    return child
+Child.start = start_frozen
+{SERVER}
+"""
 
 
 @pytest.fixture
@@ -204,8 +217,8 @@ async def test_kills_at_any_moment_start_nothing_twice_and_lose_nothing(executor
     await killing
 
 
-def serve(root: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SERVER, str(root)]
+def serve(root: Path, script: str = SERVER) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, str(root)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -230,6 +243,26 @@ async def test_nothing_of_a_launcher_stays_when_its_server_is_killed(
     await executor.stop(handle, "kill")
     await ended(executor, handle)
     await until(lambda: is_gone(guardian))
+
+
+async def test_a_launcher_frozen_while_it_starts_keeps_nothing_of_its_server(
+    root: Path, executor: LocalExecutor
+) -> None:
+    """From when it is ready it goes with its server, frozen or not; before that it has been given nothing."""
+    server = serve(root, FREEZING)
+    assert server.stdout is not None
+    pid = int(server.stdout.readline())
+    order = launch(root, COUNT)
+    await until(lambda: (RunDir(root).attempt(1) / "launch.json").exists())
+    await asyncio.sleep(0.2)
+    server.kill()
+    server.communicate()
+    assert wrapper.stat_fields(pid) is not None
+    assert await executor.find(order) is None
+    os.kill(pid, signal.SIGCONT)
+    await until(lambda: is_gone(pid))
+    await exit_of(executor, await executor.launch(order))
+    assert (root / "starts").read_text() == "x"
 
 
 async def test_it_ends_with_its_executor(root: Path) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,35 @@ def test_a_cgroup_is_tried_before_it_is_promised() -> None:
 
 def is_version_two(mount: str) -> bool:
     return Path(mount, "cgroup.procs").exists()
+
+
+INTO_A_CGROUP = """
+import os, sys
+from runyard.executors import wrapper
+
+wrapper.SYS_CLONE3 = int(sys.argv[1])
+cgroup, error = wrapper.make_cgroup(f"test-{os.getpid()}")
+waiting, gate = os.pipe()
+pid = wrapper.fork_into(cgroup)
+if pid == 0:
+    os.read(waiting, 1)
+    os._exit(0 if os.path.basename(cgroup) in wrapper.read("/proc/self/cgroup") else 1)
+before = str(pid) in wrapper.read(f"{cgroup}/cgroup.procs").split()
+error = wrapper.put_into(cgroup, pid)
+os.write(gate, b"1")
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+os.rmdir(cgroup)
+print(before, error, code)
+"""
+
+
+@pytest.mark.skipif(cgroups.missing() is not None, reason="no cgroups here")
+@pytest.mark.parametrize(("call", "begins_inside"), [(wrapper.SYS_CLONE3, True), (-1, False)])
+def test_a_trainer_is_in_its_cgroup_also_where_the_kernel_has_to_move_it(call: int, begins_inside: bool) -> None:
+    """The other number stands for a kernel, or a container's filter of calls, that does not know it."""
+    command = [sys.executable, "-c", INTO_A_CGROUP, str(call)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert found == f"{begins_inside} None 0\n"
 
 
 async def test_a_sweep_leaves_no_cgroup(executor: LocalExecutor, root: Path) -> None:

@@ -16,7 +16,7 @@ from runyard.testing.yard import Yard
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     """It looks after several jobs at once; scripts can import this package."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'runyard.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'runyard.db'}")
     await database.migrate()
     (tmp_path / "runs").mkdir()
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Row, func, or_, select, update
+from sqlalchemy import CursorResult, Row, and_, bindparam, func, or_, select, update
 
 from runyard.db.database import Session
 from runyard.db.tables import Attempt, Checkpoint, Job
@@ -29,6 +29,23 @@ class Beginning:
     id: str
     executor: str
     lease: Lease
+
+
+# Built once: to build them takes longer than to execute them, and each is executed for every job.
+IS_OPEN = Attempt.ended_at.is_(None)
+IS_HELD = and_(Attempt.id == bindparam("held_id"), Attempt.lease_token == bindparam("by_token"), IS_OPEN)
+IS_OURS = or_(Attempt.lease_owner.is_(None), Attempt.lease_owner == bindparam("by_owner"))
+HELD = select(Attempt).where(IS_HELD)
+HELD_WITH_JOB = select(Attempt, Job).join(Job, Job.id == Attempt.job_id).where(IS_HELD)
+WITH_JOBS = select(Attempt, Job).join(Job, Job.id == Attempt.job_id).order_by(Attempt.created_at, Attempt.id)
+WITHIN_REACH = WITH_JOBS.where(IS_OPEN, IS_OURS)
+TAKEN = (
+    select(Attempt.job_id, Attempt.machine, Attempt.gpus, Attempt.gpu_memory_mb, Attempt.cpus, Attempt.memory_mb)
+    .add_columns(Attempt.number, Attempt.created_at, Attempt.ended_at, Attempt.lease_owner)
+    .add_columns(Job.priority, Job.user, Job.resumable, Job.state, Job.snapshot, Job.estimated_seconds)
+    .join(Job, Job.id == Attempt.job_id)
+    .where(Attempt.released_at.is_(None))
+)
 
 
 def begin(session: Session, job: Job, beginning: Beginning, start: Start, at: float) -> Attempt:
@@ -67,15 +84,7 @@ async def came_to(session: Session, job_id: str) -> list[tuple[int, int]]:
 async def taken(session: Session, machine: str, owner: str) -> list[Held]:
     """What attempts hold that were not released yet; those of our data folder are on this machine, whatever its name
     was when they began."""
-    needs = (Attempt.gpu_memory_mb, Attempt.cpus, Attempt.memory_mb)
-    rows = await session.execute(
-        select(Attempt.job_id, Attempt.machine, Attempt.gpus, *needs, Attempt.number, Attempt.ended_at)
-        .add_columns(Attempt.lease_owner)
-        .add_columns(Job.priority, Job.user, Attempt.created_at, Job.resumable, Job.state, Job.snapshot)
-        .add_columns(Job.estimated_seconds)
-        .join(Job, Job.id == Attempt.job_id)
-        .where(Attempt.released_at.is_(None))
-    )
+    rows = await session.execute(TAKEN)
     return [
         Held(
             row.job_id,
@@ -103,24 +112,14 @@ def _expected_end(row: Row[Any]) -> float | None:
 
 async def under_way(session: Session, token: str) -> list[tuple[Attempt, Job]]:
     """Attempts that the holder of the token looks after, oldest first."""
-    query = (
-        select(Attempt, Job)
-        .join(Job, Job.id == Attempt.job_id)
-        .where(Attempt.ended_at.is_(None), Attempt.lease_token == token)
-        .order_by(Attempt.created_at, Attempt.id)
-    )
-    return [(attempt, job) for attempt, job in await session.execute(query)]
+    rows = await session.execute(WITH_JOBS.where(IS_OPEN, Attempt.lease_token == token))
+    return [(attempt, job) for attempt, job in rows]
 
 
 async def within_reach(session: Session, owner: str) -> list[tuple[Attempt, Job]]:
     """Open attempts of our data folder, and nobody's, whoever looks after them; oldest first."""
-    query = (
-        select(Attempt, Job)
-        .join(Job, Job.id == Attempt.job_id)
-        .where(Attempt.ended_at.is_(None), or_(Attempt.lease_owner.is_(None), Attempt.lease_owner == owner))
-        .order_by(Attempt.created_at, Attempt.id)
-    )
-    return [(attempt, job) for attempt, job in await session.execute(query)]
+    rows = await session.execute(WITHIN_REACH, {"by_owner": owner})
+    return [(attempt, job) for attempt, job in rows]
 
 
 async def to_claim(session: Session, lease: Lease) -> Sequence[str]:
@@ -178,24 +177,18 @@ async def claim(session: Session, ids: Sequence[str], lease: Lease) -> None:
 
 async def held(session: Session, attempt_id: str, token: str) -> Attempt | None:
     """The attempt, if the token still holds it and it is under way; otherwise nothing may be written for it."""
-    query = select(Attempt).where(Attempt.id == attempt_id, Attempt.lease_token == token, Attempt.ended_at.is_(None))
-    return await session.scalar(query)
+    return await session.scalar(HELD, {"held_id": attempt_id, "by_token": token})
 
 
 async def held_with_job(session: Session, attempt_id: str, token: str) -> tuple[Attempt, Job] | None:
     """Like `held`, with its job."""
-    query = (
-        select(Attempt, Job)
-        .join(Job, Job.id == Attempt.job_id)
-        .where(Attempt.id == attempt_id, Attempt.lease_token == token, Attempt.ended_at.is_(None))
-    )
-    row = (await session.execute(query)).first()
+    row = (await session.execute(HELD_WITH_JOB, {"held_id": attempt_id, "by_token": token})).first()
     return None if row is None else (row[0], row[1])
 
 
 async def save(session: Session, attempt_id: str, token: str, **values: Any) -> bool:
     """Set columns of an attempt; False, and nothing written, if somebody else took it over."""
-    held = (Attempt.id == attempt_id, Attempt.lease_token == token, Attempt.ended_at.is_(None))
-    query = update(Attempt).where(*held).values(values).execution_options(synchronize_session=False)
-    result: CursorResult[Any] = await session.execute(query)  # type: ignore[assignment]
+    query = update(Attempt).where(IS_HELD).values(values).execution_options(synchronize_session=False)
+    held = {"held_id": attempt_id, "by_token": token}
+    result: CursorResult[Any] = await session.execute(query, held)  # type: ignore[assignment]
     return result.rowcount == 1

@@ -1,6 +1,6 @@
 """How long jobs took, and how long those that wait will take."""
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from runyard.db.database import Session
 from runyard.db.tables import Attempt, Job
@@ -8,20 +8,22 @@ from runyard.domain import estimates
 from runyard.domain.estimates import REMEMBERED, Past
 from runyard.domain.lifecycle import State
 
+_newest = (
+    select(Job.id, Job.work)
+    .where(Job.workload == bindparam("of_workload"), Job.state == State.COMPLETED.value)
+    .order_by(Job.finished_at.desc())
+    .limit(REMEMBERED)
+    .subquery()
+)
+_ran = func.sum(Attempt.ended_at - Attempt.started_at)
+FINISHED = (
+    select(_newest.c.work, _ran).join(Attempt, Attempt.job_id == _newest.c.id).group_by(_newest.c.id, _newest.c.work)
+)
+
 
 async def finished(session: Session, workload: str) -> list[Past]:
     """The newest completed jobs of a kind of work; the time in which they were paused or waited does not count."""
-    newest = (
-        select(Job.id, Job.work)
-        .where(Job.workload == workload, Job.state == State.COMPLETED.value)
-        .order_by(Job.finished_at.desc())
-        .limit(REMEMBERED)
-        .subquery()
-    )
-    ran = func.sum(Attempt.ended_at - Attempt.started_at)
-    rows = await session.execute(
-        select(newest.c.work, ran).join(Attempt, Attempt.job_id == newest.c.id).group_by(newest.c.id, newest.c.work)
-    )
+    rows = await session.execute(FINISHED, {"of_workload": workload})
     return [Past(work, seconds) for work, seconds in rows if work is not None and seconds is not None]
 
 

@@ -55,7 +55,7 @@ async def say(session: Session, job_id: str, at: float, message: Message) -> Non
 async def append_all(session: Session, events: Sequence[dict[str, Any]]) -> None:
     """Many at once, in their order; each has `job_id`, `at`, `type` and `data`."""
     if events:
-        await (await session.connection()).execute(insert(FEED), events)
+        await session.execute(insert(FEED), events)
 
 
 async def after(session: Session, cursor: int, job_id: str | None = None, limit: int = 1000) -> list[Event]:

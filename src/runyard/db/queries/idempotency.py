@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from runyard.db.database import Session
 from runyard.db.tables import IdempotencyKey
+
+KNOWN = select(IdempotencyKey).where(IdempotencyKey.key.in_(bindparam("keys", expanding=True)))
 
 
 async def get(session: Session, key: str) -> IdempotencyKey | None:
@@ -16,7 +18,7 @@ async def get_all(session: Session, keys: Collection[str]) -> dict[str, Idempote
     """Those of the keys that are known."""
     if not keys:
         return {}
-    found = await session.scalars(select(IdempotencyKey).where(IdempotencyKey.key.in_(keys)))
+    found = await session.scalars(KNOWN, {"keys": list(keys)})
     return {known.key: known for known in found}
 
 

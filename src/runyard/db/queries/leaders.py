@@ -3,12 +3,13 @@
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import delete, text, update
+from sqlalchemy import bindparam, delete, select, text, update
 
 from runyard.db.database import Session
 from runyard.db.tables import Leader
 
 ENGINE = "engine"
+LEADING = select(Leader.owner, Leader.token).where(Leader.name == bindparam("leading"))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,6 @@ async def resign(session: Session, token: str) -> None:
 
 async def require(session: Session, token: str) -> None:
     """Raise NotLeadingError unless the token leads; writes are one at a time, so it does until this one is kept."""
-    leader = await get(session)
+    leader = (await session.execute(LEADING, {"leading": ENGINE})).first()
     if leader is None or leader.token != token:
         raise NotLeadingError(f"{leader.owner if leader else 'nobody'} leads now")

@@ -39,7 +39,7 @@ async def record(session: Session, job_id: str, points: Mapping[Key, dict[str, A
         else:
             new.append({"job_id": job_id, "split": split, "step": step, **point})
     if new:
-        await (await session.connection()).execute(insert(METRICS), new)
+        await session.execute(insert(METRICS), new)
 
 
 async def forget_after(session: Session, job_id: str, step: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from itertools import starmap
+from typing import NamedTuple
 
 from sqlalchemy import (
     BindParameter,
@@ -52,8 +53,8 @@ WAITING = select(
 ).where(IN_LINE)
 HEAD = WAITING.order_by(RANK, _row.queued_at, _row.id).limit(bindparam("head", type_=Integer))
 NEXT_START = select(func.min(Job.not_before)).where(IS_QUEUED, ~MAY_START)
-_ranks = select(RANK).where(IN_LINE).subquery()
-LENGTHS = select(_ranks.c.rank, func.count()).group_by(_ranks.c.rank)
+_ranks = select(RANK, MAY_START.label("is_in_line")).where(IS_QUEUED).subquery()
+LENGTHS = select(_ranks.c.is_in_line, _ranks.c.rank, func.count()).group_by(_ranks.c.is_in_line, _ranks.c.rank)
 _place = func.row_number().over(order_by=(RANK, Job.queued_at, Job.id)).label("place")
 _line = select(Job.id, _place).where(IN_LINE).subquery()
 PLACES = select(_line.c.id, _line.c.place).where(_line.c.id.in_(bindparam("ids", expanding=True)))
@@ -62,8 +63,7 @@ PLACES = select(_line.c.id, _line.c.place).where(_line.c.id.in_(bindparam("ids",
 async def waiting(session: Session, now: float, head: int | None = None) -> list[Waiting]:
     """Everybody but those that are to wait longer, or so many at the head of the line. There may be many: their long
     rows are not looked at, and no objects are made of them on the way."""
-    connection = await session.connection()
-    rows = await connection.execute(WAITING if head is None else HEAD, {"now": now, "head": head})
+    rows = await session.execute(WAITING if head is None else HEAD, {"now": now, "head": head})
     return list(starmap(Waiting, rows.all()))
 
 
@@ -79,10 +79,17 @@ async def places(session: Session, job_ids: Collection[str], now: float) -> dict
     return {job_id: position for job_id, position in rows}
 
 
-async def lengths(session: Session, now: float) -> dict[int, int]:
-    """How many stand in line, by the rank that they count as."""
-    rows = await session.execute(LENGTHS, {"now": now})
-    return {rank: count for rank, count in rows}
+class Lengths(NamedTuple):
+    """How many wait; of these how many stand in line, by the rank that they count as."""
+
+    waiting: int
+    line: dict[int, int]
+
+
+async def lengths(session: Session, now: float) -> Lengths:
+    rows = (await session.execute(LENGTHS, {"now": now})).all()
+    line = {rank: count for is_in_line, rank, count in rows if is_in_line}
+    return Lengths(sum(count for _, _, count in rows), line)
 
 
 async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str], at: float) -> None:

@@ -115,7 +115,7 @@ async def list_(
     limit: Limit = 50,
 ) -> Page[JobRead]:
     """Jobs, newest first."""
-    async with yard.database.read() as session:
+    async with yard.database.read(long=True) as session:
         found, following = await jobs.page(session, Filter(state, kind, name), cursor, limit)
         standings = await queue.standings(session, found, yard.clock())
     return Page(items=[_read(job, standings[job.id]) for job in found], next_cursor=following)
@@ -198,11 +198,17 @@ def _read(job: Job, standing: Standing) -> JobRead:
 
 
 async def _detail(yard: Yard, job_id: str) -> JobDetail:
-    async with yard.database.read() as session:
+    async with yard.database.read() as session:  # at once: it is what a change made before the engine goes on from it
         history = await jobs.show(session, job_id)
         found = await fixes.advise(session, history.job)
-        standings = await queue.standings(session, [history.job], yard.clock())
-    return _shown(history, standings[job_id], found)
+    return _shown(history, await _standing(yard, history.job), found)
+
+
+async def _standing(yard: Yard, job: Job) -> Standing:
+    if job.state != State.QUEUED:
+        return Standing()
+    async with yard.database.read(long=True) as session:
+        return (await queue.standings(session, [job], yard.clock()))[job.id]
 
 
 def _shown(history: History, standing: Standing, advice: Advice | None) -> JobDetail:

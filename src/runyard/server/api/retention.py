@@ -15,7 +15,7 @@ router = APIRouter(prefix="/retention", tags=["retention"])
 @router.get("", operation_id="get_retention")
 async def look(yard: YardDep) -> RetentionRead:
     """What would go now, why, and how many bytes. Nothing is removed by asking."""
-    async with yard.database.read() as session:
+    async with yard.database.read(long=True) as session:
         found = await retention.find(session, yard.context, yard.clock())
         last = await queries.last_cleanup(session)
     items = await asyncio.to_thread(retention.measured, found.items, yard.context)

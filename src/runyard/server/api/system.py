@@ -30,7 +30,7 @@ async def alive(yard: YardDep) -> Health:
 @router.get("", operation_id="get_system")
 async def show(yard: YardDep) -> SystemRead:
     """Version, processors, memory, disk, GPUs, and how many jobs are in each state."""
-    async with yard.database.read() as session:
+    async with yard.database.read(long=True) as session:
         counts = await jobs.count_by_state(session)
         engine = await leaders.seen(session)
         aside = {row.gpu: f"put aside: {row.cause}" for row in await quarantines.of_machine(session, yard.machine)}
