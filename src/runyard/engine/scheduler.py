@@ -82,7 +82,7 @@ class Scheduler:
         self._is_behind = bool(news) and not self._may_tell(len(news))
         if self._is_behind:
             news = []
-        gone = before.keys() - waits.keys()
+        gone = before.keys() - waits.keys() - {start.job_id for start in plan.starts}
         if not plan.starts and not plan.preemptions and not news and not gone:
             self._told = {id_: wait for id_, wait in before.items() if wait is not None}
             return plan.is_full
