@@ -20,8 +20,9 @@ from runyard.domain.errors import DatabaseDownError, NewerDatabaseError
 Session = AsyncSession
 
 DRIVERS = {"sqlite": "sqlite+inloop", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-THREADED = "sqlite+aiosqlite"
+THREADED = "sqlite+inthread"
 registry.register("sqlite.inloop", "runyard.db.sqlite", "InLoop")
+registry.register("sqlite.inthread", "runyard.db.sqlite", "InThread")
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 60
 WRITER_LOCK = 0x52554E59  # "RUNY": any number that no other program takes on this database

@@ -1,8 +1,12 @@
-"""SQLite asked in the event loop's own thread: a short statement takes less time than the way to another thread."""
+"""SQLite asked in the event loop's own thread: a short statement takes less time than the way to another thread.
+
+What is long goes to a thread all the same, by one way there and back for each statement with all its rows.
+"""
 
 import asyncio
 import sqlite3
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -23,7 +27,7 @@ class _Cursor(sqlite3.Cursor):
         waited = 0.0
         while True:
             try:
-                super().execute(sql, parameters)
+                self._execute(sql, parameters)
             except sqlite3.OperationalError as error:
                 if not _is_locked(error) or waited >= self.connection.patience:
                     raise
@@ -32,18 +36,69 @@ class _Cursor(sqlite3.Cursor):
             await_(asyncio.sleep(pause))
             waited, pause = waited + pause, min(2 * pause, longest)
 
+    def _execute(self, sql: str, parameters: Any) -> None:
+        super().execute(sql, parameters)
+
     async def _async_soft_close(self) -> None:
         """SQLAlchemy asks this of the cursors of asynchronous drivers."""
 
 
+class _LongCursor(_Cursor):
+    """Executes in a thread, and has all rows when it comes back: SQLite looks for them when they are fetched."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._rows: list[Any] = []
+
+    def _execute(self, sql: str, parameters: Any) -> None:
+        if sql.startswith("BEGIN"):  # takes no time
+            super()._execute(sql, parameters)
+        else:
+            await_(self._in_thread(lambda: self._bring(sql, parameters)))
+
+    def executemany(self, sql: str, parameters: Any, /) -> Self:
+        execute = super().executemany
+        await_(self._in_thread(lambda: execute(sql, parameters)))
+        return self
+
+    def _bring(self, sql: str, parameters: Any) -> None:
+        super()._execute(sql, parameters)
+        self._rows = super().fetchall()[::-1]
+
+    async def _in_thread(self, execute: Callable[[], object]) -> None:
+        running = asyncio.create_task(asyncio.to_thread(execute))
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self.connection.interrupt()
+            await asyncio.wait([running])  # two must not use the connection at once
+            raise
+
+    def fetchone(self) -> Any:
+        return self._rows.pop() if self._rows else None
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        return [self._rows.pop() for _ in range(min(len(self._rows), size or self.arraysize))]
+
+    def fetchall(self) -> list[Any]:
+        rows, self._rows = self._rows[::-1], []
+        return rows
+
+
 class _Connection(sqlite3.Connection):
+    cursors: ClassVar[type[_Cursor]] = _Cursor
+
     def __init__(self, database: str, *, timeout: float, **settings: Any) -> None:
         """SQLite itself waits for no lock, as nothing else would go on: `timeout` seconds are `patience`."""
         super().__init__(database, timeout=0, **settings)
         self.patience = timeout
 
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        return super().cursor(factory)
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or self.cursors)
+
+
+class _LongConnection(_Connection):
+    cursors = _LongCursor
 
 
 def _is_locked(error: sqlite3.OperationalError) -> bool:
@@ -58,10 +113,19 @@ class InLoop(SQLiteDialect_pysqlite):
     driver = "inloop"
     is_async = True
     supports_statement_cache = True
+    connections: ClassVar[type[_Connection]] = _Connection
 
     @classmethod
     def get_pool_class(cls, url: URL) -> type[AsyncAdaptedQueuePool]:
         return AsyncAdaptedQueuePool
 
     def connect(self, *arguments: Any, **settings: Any) -> Any:
-        return super().connect(*arguments, factory=_Connection, **settings)
+        return super().connect(*arguments, factory=self.connections, **settings)
+
+
+class InThread(InLoop):
+    """The same for what is long."""
+
+    driver = "inthread"
+    supports_statement_cache = True
+    connections = _LongConnection

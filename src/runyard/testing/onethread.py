@@ -7,9 +7,7 @@ import asyncio
 import selectors
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple
-
-from aiosqlite import core
+from typing import TypeVar, TypeVarTuple
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -41,27 +39,8 @@ class OneThread(asyncio.SelectorEventLoop):
         self, executor: Executor | None, func: Callable[[*Arguments], Result], *args: *Arguments
     ) -> asyncio.Future[Result]:
         done: asyncio.Future[Result] = self.create_future()
-        _run(done, lambda: func(*args))
-        return done
-
-
-class SqliteAtOnce:
-    """Put in place of `aiosqlite.core.SimpleQueue`, it has each statement run where it is asked for."""
-
-    def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
-        _run(*item)
-
-    def get(self) -> tuple[None, Callable[[], Any]]:
-        """For the thread that is not needed: the order to end."""
-        return None, lambda: core._STOP_RUNNING_SENTINEL
-
-
-def _run(done: asyncio.Future[Any] | None, function: Callable[[], Any]) -> None:
-    try:
-        result = function()
-    except Exception as error:  # noqa: BLE001 - raised where it is waited for
-        if done:
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
             done.set_exception(error)
-    else:
-        if done:
-            done.set_result(result)
+        return done

@@ -98,6 +98,41 @@ async def test_a_long_read_keeps_nobody_waiting(database: Database) -> None:
     assert await looking == 5_000_000
 
 
+async def test_a_long_read_that_nobody_waits_for_any_more_ends_at_once(database: Database) -> None:
+    async def look(sql: str) -> int:
+        async with database.read(long=True) as session:
+            return int(await session.scalar(text(sql)) or 0)
+
+    looking = asyncio.create_task(look(COUNT.replace("5000000", "5000000000000")))
+    await asyncio.sleep(0.05)
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    assert await look("SELECT 7") == 7
+
+
+async def test_a_long_write_does_all_that_a_short_one_does(database: Database) -> None:
+    notes_ = [{"words": str(number)} for number in range(1000)]
+    async with database.write(long=True) as session:
+        await session.execute(text("INSERT INTO notes VALUES (:words)"), notes_)
+        gone = await session.execute(text("DELETE FROM notes WHERE text < '2' RETURNING text"))
+        assert len(gone.all()) == 112
+        assert (await session.execute(text("SELECT text FROM notes ORDER BY text"))).first() == ("2",)
+        parts = (await session.execute(text("SELECT text FROM notes"))).partitions(300)
+        assert [len(part) for part in parts] == [300, 300, 288]
+    with pytest.raises(ZeroDivisionError):
+        async with database.write(long=True) as session:
+            await session.execute(text("DELETE FROM notes"))
+            raise ZeroDivisionError
+    assert await notes(database) == 888
+
+
+async def test_a_mistake_in_a_long_statement_is_told_as_such(database: Database) -> None:
+    with pytest.raises(OperationalError, match="no such table"):
+        async with database.read(long=True) as session:
+            await session.execute(text("SELECT 1 FROM letters"))
+
+
 async def test_the_log_of_what_was_written_does_not_grow(database: Database, tmp_path: Path) -> None:
     """Each row fills five pages of 4 kB, so that all of them together would make it 16 MB."""
     for _ in range(3 * module.CHECKPOINT_WRITES + 1):

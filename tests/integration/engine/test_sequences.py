@@ -37,7 +37,7 @@ from runyard.testing import expectation
 from runyard.testing.brink import Brink, BrinkDatabase, BrinkExecutor, Fate
 from runyard.testing.expectation import Told
 from runyard.testing.memory_executor import MemoryExecutor, Pretended
-from runyard.testing.onethread import OneThread, SqliteAtOnce
+from runyard.testing.onethread import OneThread
 from runyard.testing.yard import Yard
 
 SLOTS = 2
@@ -454,9 +454,8 @@ class Sequences(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def ground(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def ground(sqlite_template: Path, tmp_path: Path) -> Iterator[None]:
     """One database and one loop for all sequences: what SQLAlchemy has compiled for one, it has for the next."""
-    monkeypatch.setattr("aiosqlite.core.SimpleQueue", SqliteAtOnce)
     shutil.copy(sqlite_template, tmp_path / "runyard.db")
     with asyncio.Runner(loop_factory=OneThread) as runner:
         database = BrinkDatabase(f"sqlite:///{tmp_path / 'runyard.db'}")

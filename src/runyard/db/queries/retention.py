@@ -1,5 +1,6 @@
 """What the removal of old things has to know, and to write down."""
 
+import asyncio
 import re
 from collections.abc import Collection, Sequence
 
@@ -125,11 +126,11 @@ async def _new(session: Session) -> Cleanup:
 
 async def _naming(session: Session, which: ColumnElement[bool], among: set[str]) -> list[tuple[str, set[str]]]:
     columns = (Job.id, Job.state, Job.kept, Job.parent_id, cast(Job.resolved_spec, Text))
-    # There may be ten thousand in the queue: in parts, so that requests are answered in between.
-    rows = await session.stream(select(*columns).where(which).execution_options(yield_per=PART))
+    rows = await session.execute(select(*columns).where(which))
     found = []
-    async for part in rows.partitions():
+    for part in rows.partitions(PART):
         for id_, state, kept, parent_id, spec in part:
             if needed := (named(spec, among) | ({parent_id or ""} & among)) - {id_}:
                 found.append((f"the {'kept' if kept else state} job {id_} needs it", needed))
+        await asyncio.sleep(0)  # there may be ten thousand in the queue: requests are answered in between
     return found

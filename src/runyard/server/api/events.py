@@ -78,8 +78,8 @@ async def metrics(
     after_step: Annotated[int, Query(ge=-1, le=LARGEST_ID)] = -1,
 ) -> Response:
     """The curve: one point for each step and split, from the attempt that counts."""
+    await _require(yard, job_id)
     async with yard.database.read(long=True) as session:
-        await jobs.get(session, job_id)
         rows = await metric_queries.of_job(session, job_id, split=split, after_step=after_step)
     # Of a long curve, a model for each point would keep all open pages waiting.
     points = to_json([row._asdict() for row in rows], inf_nan_mode="null")

@@ -1,5 +1,6 @@
 """Jobs: submit, list, show, and ask them to move."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response
@@ -115,9 +116,10 @@ async def list_(
     limit: Limit = 50,
 ) -> Page[JobRead]:
     """Jobs, newest first."""
-    async with yard.database.read(long=True) as session:
-        found, following = await jobs.page(session, Filter(state, kind, name), cursor, limit)
-        standings = await queue.standings(session, found, yard.clock())
+    wanted = Filter(state, kind, name)
+    async with yard.database.read(long=wanted != Filter()) as session:
+        found, following = await jobs.page(session, wanted, cursor, limit)
+    standings = await _standings(yard, found)
     return Page(items=[_read(job, standings[job.id]) for job in found], next_cursor=following)
 
 
@@ -201,14 +203,13 @@ async def _detail(yard: Yard, job_id: str) -> JobDetail:
     async with yard.database.read() as session:  # at once: it is what a change made before the engine goes on from it
         history = await jobs.show(session, job_id)
         found = await fixes.advise(session, history.job)
-    return _shown(history, await _standing(yard, history.job), found)
+    return _shown(history, (await _standings(yard, [history.job]))[job_id], found)
 
 
-async def _standing(yard: Yard, job: Job) -> Standing:
-    if job.state != State.QUEUED:
-        return Standing()
-    async with yard.database.read(long=True) as session:
-        return (await queue.standings(session, [job], yard.clock()))[job.id]
+async def _standings(yard: Yard, found: Sequence[Job]) -> dict[str, Standing]:
+    """For a place, all who stand in line are counted."""
+    async with yard.database.read(long=any(job.state == State.QUEUED for job in found)) as session:
+        return await queue.standings(session, found, yard.clock())
 
 
 def _shown(history: History, standing: Standing, advice: Advice | None) -> JobDetail:
