@@ -120,10 +120,14 @@ async def test_a_long_write_does_all_that_a_short_one_does(database: Database) -
         assert (await session.execute(text("SELECT text FROM notes ORDER BY text"))).first() == ("2",)
         parts = (await session.execute(text("SELECT text FROM notes"))).partitions(300)
         assert [len(part) for part in parts] == [300, 300, 288]
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with database.write(long=True) as session:
             await session.execute(text("DELETE FROM notes"))
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await notes(database) == 888
 
 
