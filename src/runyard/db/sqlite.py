@@ -6,6 +6,7 @@ What is long goes to a thread all the same, by one way there and back for each s
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL
@@ -15,6 +16,9 @@ from sqlalchemy.util.concurrency import await_
 
 LOOK_SECONDS = 0.002, 0.1
 """How soon a lock that another process holds is asked for again: at first, and at the most."""
+
+THREADS = ThreadPoolExecutor(4, "sqlite")
+"""Not those for everything else: an upload that is summed for minutes must not keep a writer waiting."""
 
 
 class _Cursor(sqlite3.Cursor):
@@ -66,7 +70,7 @@ class _LongCursor(_Cursor):
         self._rows = super().fetchall()[::-1]
 
     async def _in_thread(self, execute: Callable[[], object]) -> None:
-        running = asyncio.create_task(asyncio.to_thread(execute))
+        running = asyncio.get_running_loop().run_in_executor(THREADS, execute)
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -96,6 +97,18 @@ async def test_a_long_read_keeps_nobody_waiting(database: Database) -> None:
     assert await notes(database) == 10
     assert not looking.done()
     assert await looking == 5_000_000
+
+
+async def test_a_long_read_does_not_wait_for_what_else_is_done_in_threads(database: Database) -> None:
+    done = threading.Event()
+    busy = [asyncio.create_task(asyncio.to_thread(done.wait)) for _ in range(40)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(10), database.read(long=True) as session:
+            assert await session.scalar(text("SELECT 7")) == 7
+    finally:
+        done.set()
+    await asyncio.gather(*busy)
 
 
 async def test_a_long_read_that_nobody_waits_for_any_more_ends_at_once(database: Database) -> None:
