@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL
+from sqlalchemy.dialects.sqlite.base import SQLiteExecutionContext
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util.concurrency import await_
@@ -111,12 +112,20 @@ def _is_locked(error: sqlite3.OperationalError) -> bool:
     return primary == sqlite3.SQLITE_BUSY and error.sqlite_errorcode != sqlite3.SQLITE_BUSY_SNAPSHOT
 
 
+class _Execution(SQLiteExecutionContext):
+    def create_server_side_cursor(self) -> Any:
+        """For rows that are asked for in parts: here they come as always."""
+        return self._dbapi_connection.cursor()
+
+
 class InLoop(SQLiteDialect_pysqlite):
     """SQLAlchemy's own dialect for the sqlite3 module, for its asynchronous engine."""
 
     driver = "inloop"
     is_async = True
     supports_statement_cache = True
+    supports_server_side_cursors = True
+    execution_ctx_cls = _Execution
     connections: ClassVar[type[_Connection]] = _Connection
 
     @classmethod

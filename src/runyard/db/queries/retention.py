@@ -126,9 +126,9 @@ async def _new(session: Session) -> Cleanup:
 
 async def _naming(session: Session, which: ColumnElement[bool], among: set[str]) -> list[tuple[str, set[str]]]:
     columns = (Job.id, Job.state, Job.kept, Job.parent_id, cast(Job.resolved_spec, Text))
-    rows = await session.execute(select(*columns).where(which))
+    rows = await session.stream(select(*columns).where(which).execution_options(yield_per=PART))
     found = []
-    for part in rows.partitions(PART):
+    async for part in rows.partitions():
         for id_, state, kept, parent_id, spec in part:
             if needed := (named(spec, among) | ({parent_id or ""} & among)) - {id_}:
                 found.append((f"the {'kept' if kept else state} job {id_} needs it", needed))
