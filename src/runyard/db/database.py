@@ -5,7 +5,7 @@ import copy
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from runyard.db import sqlite
 from runyard.domain.errors import DatabaseDownError, NewerDatabaseError
 
 Session = AsyncSession
 
 DRIVERS = {"sqlite": "sqlite+inloop", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 THREADED = "sqlite+inthread"
-registry.register("sqlite.inloop", "runyard.db.sqlite", "InLoop")
-registry.register("sqlite.inthread", "runyard.db.sqlite", "InThread")
+registry.register("sqlite.inloop", sqlite.__name__, sqlite.InLoop.__name__)
+registry.register("sqlite.inthread", sqlite.__name__, sqlite.InThread.__name__)
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 60
 WRITER_LOCK = 0x52554E59  # "RUNY": any number that no other program takes on this database
@@ -88,13 +89,8 @@ class Database:
                     await self._check(session)
                 yield session
             if self.dialect == "sqlite" and next(self._writes) % CHECKPOINT_WRITES == 0:
-                await self._checkpoint()
-
-    async def _checkpoint(self) -> None:
-        """Nobody writes meanwhile: else the log would never be copied to its end, and grow."""
-        with suppress(DBAPIError):  # the log is as safe as the file
-            async with self._threaded.execution_options(runyard_begin=None).connect() as connection:
-                await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+                # Nobody writes meanwhile: else the log would never be copied to its end, and grow.
+                await sqlite.checkpoint(str(self.url.database))
 
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine, *, keep: bool = False) -> AsyncIterator[Session]:
@@ -181,8 +177,7 @@ def _sqlite(url: URL) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
         # A transaction that reads first and writes later is refused at once when another wrote in between.
-        if statement := connection.get_execution_options().get("runyard_begin", "BEGIN"):
-            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(connection.get_execution_options().get("runyard_begin", "BEGIN"))
 
     return engine
 

@@ -7,6 +7,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL
@@ -19,7 +20,9 @@ LOOK_SECONDS = 0.002, 0.1
 """How soon a lock that another process holds is asked for again: at first, and at the most."""
 
 THREADS = ThreadPoolExecutor(4, "sqlite")
-"""Not those for everything else: an upload that is summed for minutes must not keep a writer waiting."""
+"""Not those for everything else: an upload may be summed for minutes."""
+CHECKPOINTS = ThreadPoolExecutor(1, "checkpoint")
+"""Nor those, nor a connection of theirs: writers wait for a checkpoint, and must not wait for who reads long."""
 
 
 class _Cursor(sqlite3.Cursor):
@@ -104,6 +107,17 @@ class _Connection(sqlite3.Connection):
 
 class _LongConnection(_Connection):
     cursors = _LongCursor
+
+
+async def checkpoint(file: str) -> None:
+    """Copy what was written from the log into the database file, without stopping anybody."""
+    with suppress(sqlite3.Error):  # such as a full disk; the log is as safe as the file
+        await asyncio.get_running_loop().run_in_executor(CHECKPOINTS, _checkpoint, file)
+
+
+def _checkpoint(file: str) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _is_locked(error: sqlite3.OperationalError) -> bool:

@@ -78,7 +78,10 @@ def fork_into(cgroup: str) -> int:
     """A fork whose child begins in the cgroup, if the kernel can do that. To move a process makes all others that fork
     wait until every processor has come by, which takes 10 ms and more."""
     system, python = ctypes.PyDLL(None), ctypes.pythonapi
-    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return os.fork()
     flags, exit_signal, place = 0, 4, 10  # of the eleven fields of struct clone_args
     fields = (ctypes.c_uint64 * 11)()
     fields[flags], fields[exit_signal], fields[place] = CLONE_INTO_CGROUP, signal.SIGCHLD, directory

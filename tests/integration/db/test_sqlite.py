@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,17 @@ async def test_a_long_read_does_not_wait_for_what_else_is_done_in_threads(databa
     finally:
         done.set()
     await asyncio.gather(*busy)
+
+
+async def test_who_reads_long_keeps_no_writer_waiting(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT_WRITES", 1)
+    async with AsyncExitStack() as stack:
+        for _ in range(15):  # as many as there are connections for them
+            session = await stack.enter_async_context(database.read(long=True))
+            await session.execute(text("SELECT count(*) FROM notes"))
+        async with asyncio.timeout(10):
+            await note(database, "not late")
+    assert await notes(database) == 1
 
 
 async def test_a_long_read_that_nobody_waits_for_any_more_ends_at_once(database: Database) -> None:

@@ -208,7 +208,9 @@ async def _detail(yard: Yard, job_id: str) -> JobDetail:
 
 async def _standings(yard: Yard, found: Sequence[Job]) -> dict[str, Standing]:
     """For a place, all who stand in line are counted."""
-    async with yard.database.read(long=any(job.state == State.QUEUED for job in found)) as session:
+    if not any(job.state == State.QUEUED for job in found):
+        return {job.id: Standing() for job in found}
+    async with yard.database.read(long=True) as session:
         return await queue.standings(session, found, yard.clock())
 
 
