@@ -2,7 +2,9 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+REACHABLE := import urllib.request; urllib.request.urlopen('https://pypi.org/pypi/pip/json', timeout=10)
 INSTALLED := .venv/.installed
+BROWSER := $(or $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),/usr/bin/chromium)
 
 .PHONY: demo test check bench stop clean install
 .DEFAULT_GOAL := help
@@ -10,7 +12,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make demo    fine-tune a real language model on this machine and see what it learned"
 	@echo "make test    all tests"
-	@echo "make check   ruff, mypy, import contracts, house tests"
+	@echo "make check   ruff, mypy, import contracts, bandit, known holes in what we use, house tests"
 	@echo "make bench   the numbers in docs/benchmarks.md"
 	@echo "make stop    end the server that make demo left running"
 
@@ -31,7 +33,12 @@ demo: $(INSTALLED)
 stop:
 	$(BIN)/python examples/orders/demo.py --stop
 
-test: $(INSTALLED)
+# The page is tested in Debian's Chromium.
+$(BROWSER):
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get update -q
+	$(if $(filter 0,$(shell id -u)),,sudo )apt-get install -yq --no-install-recommends chromium fonts-liberation
+
+test: $(INSTALLED) $(BROWSER)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(INSTALLED)
@@ -39,9 +46,12 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo
+	$(BIN)/bandit -q -c pyproject.toml -r src/runyard
+	if $(BIN)/python -c "$(REACHABLE)" 2>/dev/null; then $(BIN)/pip-audit -l --skip-editable --progress-spinner off; \
+	else echo "pip-audit was left out: no advisory database can be reached"; fi
 	$(BIN)/python -m pytest -q tests/house
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) $(BROWSER)
 	$(BIN)/python -m bench $(ARGS)
 
 clean:

@@ -23,7 +23,15 @@ from runyard.db.tables import Job
 async def add_counter(url: str) -> None:
     database = Database(url)
     await database.migrate()
-    row = {"kind": "script", "name": "counter", "spec": {}, "resolved_spec": {}, "priority": "normal"}
+    row = {
+        "tenant": "main",
+        "user": "local",
+        "kind": "script",
+        "name": "counter",
+        "spec": {},
+        "resolved_spec": {},
+        "priority": "normal",
+    }
     row |= {"state": "running", "created_at": 0.0, "queued_at": 0.0, "updated_at": 0.0, "events_offset": 0}
     async with database.write() as session:
         session.add(Job(id="counter", attempts=0, **row))

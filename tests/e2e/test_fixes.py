@@ -85,7 +85,7 @@ def test_one_that_memory_killed_goes_on_in_smaller_parts_from_its_last_checkpoin
 ) -> None:
     spec = with_training(spec, learning_rate=1e-3, max_steps=200) | {"limits": {"retries": 0}}
     job = yard.client.submit(spec)
-    yard.wait_until(job.id, lambda job: bool(job.snapshot and job.snapshot.step >= 12), "some steps")
+    yard.wait_for_step(job.id, 12)
     for process in yard.trainers():
         if "runyard.trainers" in process.info["cmdline"]:
             process.kill()  # as the kernel does when memory runs out

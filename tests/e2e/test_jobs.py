@@ -8,22 +8,13 @@ from typing import Any
 
 import pytest
 
-from runyard.domain.lifecycle import FINAL, State
-from runyard.schemas.jobs import JobDetail
+from runyard.domain.lifecycle import State
 from runyard.testing.live import LiveYard
 from runyard.testing.tiny import save_tiny_model
 
 pytestmark = pytest.mark.llm
 ORDERS = Path(__file__).parents[2] / "examples" / "orders"
 STEPS = 40
-
-
-def at_step(step: int) -> Any:
-    def reached(job: JobDetail) -> bool:
-        assert job.state not in FINAL, f"ended too early: {job.state} {job.message}"
-        return job.snapshot is not None and job.snapshot.phase == "training" and job.snapshot.step >= step
-
-    return reached
 
 
 def sft_spec(model: str, data: Path) -> dict[str, Any]:
@@ -85,7 +76,7 @@ def test_a_paused_job_outlives_a_killed_server_and_ends_with_the_same_weights(
     yard.wait_for_end(undisturbed.id)
 
     job = yard.client.submit(spec)
-    yard.wait_until(job.id, at_step(5), "the job to train")
+    yard.wait_for_step(job.id, 5)
     yard.client.pause(job.id)
     yard.wait_until(job.id, lambda job: job.state == State.PAUSED, "the job to pause")
     assert not yard.trainers()
@@ -110,7 +101,7 @@ def test_a_running_job_outlives_a_killed_server(yard: LiveYard, model: str, conv
     spec = sft_spec(model, conversations)
     spec["training"] = {**spec["training"], "max_steps": 200}
     job = yard.client.submit(spec)
-    yard.wait_until(job.id, at_step(5), "the job to train")
+    yard.wait_for_step(job.id, 5)
     yard.kill()
     assert yard.trainers()
     yard.start()
@@ -123,7 +114,7 @@ def test_a_running_job_outlives_a_killed_server(yard: LiveYard, model: str, conv
 
 def test_an_end_that_nobody_watched_is_still_known(yard: LiveYard, model: str, conversations: Path) -> None:
     job = yard.client.submit(sft_spec(model, conversations))
-    yard.wait_until(job.id, at_step(1), "the job to train")
+    yard.wait_for_step(job.id, 1)
     yard.kill()
     yard.wait_for(lambda: not yard.trainers(), "the trainer to end by itself")
     yard.start()
@@ -136,7 +127,7 @@ def test_cancel_leaves_no_process(yard: LiveYard, model: str, conversations: Pat
     spec = sft_spec(model, conversations)
     spec["training"] = {**spec["training"], "max_steps": 100_000}
     job = yard.client.submit(spec)
-    yard.wait_until(job.id, at_step(3), "the job to train")
+    yard.wait_for_step(job.id, 3)
     yard.client.cancel(job.id)
     done = yard.wait_for_end(job.id)
     assert done.state == State.CANCELLED
@@ -147,7 +138,7 @@ def test_jobs_wait_in_order_and_say_where_they_stand(yard: LiveYard, model: str,
     spec = sft_spec(model, conversations)
     long = {**spec, "training": {**spec["training"], "max_steps": 100_000}}
     first = yard.client.submit(long)
-    yard.wait_until(first.id, at_step(1), "the first job to train")
+    yard.wait_for_step(first.id, 1)
     low = yard.client.submit({**spec, "priority": "low"})
     normal = yard.client.submit(spec)
     urgent = yard.client.submit({**spec, "priority": "urgent"})

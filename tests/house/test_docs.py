@@ -63,8 +63,12 @@ def _default(value: object) -> str:
     match value:
         case None | "" | ():
             return ""
+        case dict() if not value:
+            return ""
         case bool():
             return "1" if value else "0"
+        case tuple():
+            return ",".join(map(str, value))
         case float():
             return f"{value:g}"
         case ByteSize():

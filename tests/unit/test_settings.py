@@ -35,6 +35,10 @@ def test_the_environment_and_options_that_win_over_it() -> None:
     assert settings.database == "postgresql://somewhere/runyard"
 
 
+ISSUER = {"RUNYARD_JWT_ISSUER": "i", "RUNYARD_JWT_AUDIENCE": "a", "RUNYARD_JWT_JWKS_URL": "https://i.example/keys"}
+ISSUER_WITH_KEY = {**ISSUER, "RUNYARD_JWT_JWKS_URL": "", "RUNYARD_JWT_KEY": __file__}
+
+
 @pytest.mark.parametrize(
     ("environment", "beginning", "part"),
     [
@@ -45,9 +49,17 @@ def test_the_environment_and_options_that_win_over_it() -> None:
         ({"RUNYARD_GPUS": "0:24GB,0:24GB"}, "RUNYARD_GPUS: ", "number and memory"),
         ({"RUNYARD_GPUS": "0:much"}, "RUNYARD_GPUS", ""),
         ({"RUNYARD_GPUS": "-1:24GB"}, "RUNYARD_GPUS", "greater than or equal to 0"),
+        ({"RUNYARD_TENANT_USERS": "runyard-ml"}, "RUNYARD_TENANT_USERS: ", "ml=runyard-ml"),
+        ({"RUNYARD_TENANT_USERS": "ml=a,ml=b"}, "RUNYARD_TENANT_USERS: ", "ml=runyard-ml"),
         ({"RUNYARD_UPLOAD_LIMIT": "much"}, "RUNYARD_UPLOAD_LIMIT: ", ""),
-        ({"RUNYARD_HOST": "0.0.0.0"}, "RUNYARD_HOST: ", "ssh -L"),
-        ({"RUNYARD_HOST": "example.com"}, "RUNYARD_HOST: ", "this machine alone"),
+        ({"RUNYARD_TLS_CERT": "/no/such/file"}, "RUNYARD_TLS_CERT: ", "no file"),
+        ({"RUNYARD_TLS_CERT": __file__}, "RUNYARD_TLS_CERT and RUNYARD_TLS_KEY", "belong together"),
+        ({"RUNYARD_JWT_ISSUER": "x"}, "RUNYARD_JWT_ISSUER", "RUNYARD_JWT_AUDIENCE"),
+        ({**ISSUER, "RUNYARD_JWT_ALGORITHMS": "none"}, "RUNYARD_JWT_ALGORITHMS", "RS256"),
+        ({**ISSUER, "RUNYARD_JWT_ALGORITHMS": ","}, "RUNYARD_JWT_ALGORITHMS", "RS256"),
+        ({**ISSUER, "RUNYARD_JWT_ALGORITHMS": "HS256"}, "HS256", "shared secret"),
+        ({**ISSUER, "RUNYARD_JWT_KEY": __file__}, "RUNYARD_JWT_ISSUER", "one of"),
+        ({**ISSUER_WITH_KEY, "RUNYARD_JWT_ALGORITHMS": "RS256,HS256"}, "HS256", "whoever has the public key"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named(environment: dict[str, str], beginning: str, part: str) -> None:

@@ -1,6 +1,5 @@
 """Data sets of a server."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,11 +16,13 @@ DataSet = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the data 
 @app.command()
 def upload(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .parquet file.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(help="A .jsonl, .csv or .parquet file, or its http or https address.", show_default=False)
+    ],
     name: Annotated[str | None, typer.Option(help="The file's name unless set.", show_default=False)] = None,
     json: options.Json = False,
 ) -> None:
-    """Upload a data file; every row is checked."""
+    """Upload a data file, or have the server fetch it; every row is checked."""
     with options.client(ctx) as client:
         found = client.upload_dataset(file, name=name)
     if json:

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 
 def show(job: "JobDetail") -> None:
-    from runyard.cli import template
-
     output.fields(_fields(job))
     for heading, lines in (
         ("advice", advice(job)),
@@ -22,7 +20,7 @@ def show(job: "JobDetail") -> None:
             print(f"\n{heading}")
             print("\n".join(f"  {line}" for line in found))
     print("\nspec")
-    print(template.as_yaml(job.spec, indent="  "))
+    print(output.as_yaml(job.spec, indent="  "))
 
 
 def advice(job: "JobDetail") -> Iterator[str]:
@@ -47,11 +45,16 @@ def _fields(job: "JobDetail") -> Iterator[tuple[str, object]]:
     snapshot = job.snapshot
     yield "id", job.id
     yield "name", job.name
+    yield "user", job.user
     yield "kind", job.kind
+    yield "model", job.model
+    yield "experiment", job.experiment
+    yield "tags", " ".join(job.tags)
     yield "state", f"{job.state} ({job.wait_cause})" if job.wait_cause else job.state
     yield "why", f"{job.reason}: {job.message}" if job.reason else job.message
     yield "priority", job.priority
     yield "follows", job.parent_id
+    yield "template", f"{job.template.name}, version {job.template.version}" if job.template else None
     yield "takes about", output.duration(job.estimated_seconds) if job.estimated_seconds else None
     if snapshot:
         yield "phase", snapshot.phase

@@ -14,25 +14,28 @@ class Code(IntEnum):
     CANCELLED = 6
     PAUSED = 7
     SERVER_FAILED = 8
+    NOT_SIGNED_IN = 9
     INTERRUPTED = 130
 
 
 MEANINGS = (
-    "Exit codes: 0 done · 1 the job failed · 2 bad input or usage · 3 not found · 4 refused in this state, or no room"
-    " · 5 no server · 8 the server failed · 130 interrupted. Watching: 0 completed · 1 failed · 6 cancelled · 7 paused."
+    "Exit codes: 0 done · 1 the job failed · 2 bad input or usage · 3 not found · 4 not allowed, refused in this state,"
+    " or no room · 5 no server · 8 the server failed · 9 not signed in · 130 interrupted."
+    " Watching: 0 completed · 1 failed · 6 cancelled · 7 paused."
 )
 
 STATUS_CODES = {
-    400: Code.BAD_INPUT, 403: Code.REFUSED, 404: Code.NOT_FOUND, 409: Code.REFUSED, 413: Code.BAD_INPUT,
-    415: Code.BAD_INPUT, 422: Code.BAD_INPUT, 429: Code.REFUSED, 507: Code.REFUSED,
+    400: Code.BAD_INPUT, 401: Code.NOT_SIGNED_IN, 403: Code.REFUSED, 404: Code.NOT_FOUND, 409: Code.REFUSED,
+    413: Code.BAD_INPUT, 415: Code.BAD_INPUT, 422: Code.BAD_INPUT, 429: Code.REFUSED, 507: Code.REFUSED,
 }  # fmt: skip
 
 
 def report(error: Exception) -> Code | None:
     """Say what went wrong; the exit code, or None for an error that is a mistake in this program."""
+    from runyard.domain.errors import RunyardError
     from runyard.sdk import errors
 
-    if isinstance(error, errors.ClientError):
+    if isinstance(error, errors.ClientError | RunyardError):
         for problem in getattr(error, "problems", ()) or (error,):
             say(str(problem), error.hint)
         return _code(error)
@@ -43,12 +46,13 @@ def report(error: Exception) -> Code | None:
 
 
 def _code(error: Exception) -> Code:
+    from runyard.domain.errors import RunyardError
     from runyard.sdk import errors
 
     match error:
         case errors.NoServerError():
             return Code.NO_SERVER
-        case errors.ApiError(status=status):
+        case errors.ApiError(status=status) | RunyardError(status=status):
             return STATUS_CODES.get(status, Code.SERVER_FAILED)
         case errors.ChecksumError():
             return Code.SERVER_FAILED

@@ -21,12 +21,12 @@ def init(
     file: Annotated[str | None, typer.Option(help="The Python file of a script.", show_default=False)] = None,
 ) -> None:
     """Print a commented job file: `runyard init sft > job.yaml`."""
-    from runyard.cli import template
+    from runyard.cli import blanks
     from runyard.protocol.specs import SPEC_CLASSES
 
     if kind not in SPEC_CLASSES:
         raise typer.BadParameter(f"{kind} is not one of {', '.join(SPEC_CLASSES)}")
-    print(template.job_file(kind, model=model, data=data, file=file), end="")
+    print(blanks.job_file(kind, model=model, data=data, file=file), end="")
 
 
 def schema(

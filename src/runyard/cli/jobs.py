@@ -1,8 +1,9 @@
 """Jobs of a server."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,23 +13,57 @@ if TYPE_CHECKING:
     from runyard.schemas.jobs import JobRead
 
 app = typer.Typer(no_args_is_help=True, help="See and steer jobs.")
+Order = Literal["date", "duration", "loss", "throughput"]
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state. Repeatable.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only sft, dpo or script.")] = None,
     name: Annotated[str | None, typer.Option(help="Only names with this part.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only models with this part.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="Only runs of this experiment.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only from this day or time on.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only before it.")] = None,
+    find: Annotated[str | None, typer.Option(help="Words in name, model, tags or id.")] = None,
+    sort: Annotated[Order, typer.Option(help="By what.")] = "date",
+    ascending: Annotated[bool, typer.Option("--ascending", help="The lowest, or oldest, first.")] = False,
     limit: options.Limit = 50,
     json: options.Json = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first unless sorted otherwise."""
+    narrowed: dict[str, Any] = {
+        "user": user, "kind": kind, "name": name, "model": model, "tag": tag, "experiment": experiment, "q": find,
+        "created_from": since.timestamp() if since else None, "created_to": until.timestamp() if until else None,
+    }  # fmt: skip
     with options.client(ctx) as client:
-        page = client.jobs(state=state or (), kind=kind, name=name, limit=limit)
-    nothing = "no such jobs" if state or kind or name else "no jobs yet: runyard submit job.yaml"
-    headings = ("ID", "NAME", "KIND", "STATE", "PROGRESS", "LOSS", "CREATED")
+        page = client.jobs(state=state or (), **narrowed, sort=sort, order="asc" if ascending else "desc", limit=limit)
+    anything = state or any(value is not None for value in narrowed.values())
+    nothing = "no such jobs" if anything else "no jobs yet: runyard submit job.yaml"
+    headings = ("ID", "NAME", "KIND", "STATE", "PROGRESS", "LOSS", "USER", "CREATED", "BEST", "SAMPLES/S", "TOOK")
     output.listing(page, headings, _row, json=json, nothing=nothing)
+
+
+@app.command()
+def tag(
+    ctx: typer.Context,
+    job: options.Job,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG...]", help="To add.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="To take off. Repeatable.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Add tags to a job, or take them off."""
+    with options.client(ctx) as client:
+        found = client.find_job(job)
+        kept = [one for one in found.tags if one not in (remove or ())]
+        changed = client.change_job(found.id, tags=list(dict.fromkeys([*kept, *(tags or ())])))
+    if json:
+        output.as_json(changed)
+    else:
+        print(f"{changed.id} ({changed.name}): {' '.join(changed.tags) or 'no tags'}")
 
 
 @app.command()
@@ -185,4 +220,7 @@ def _row(job: "JobRead") -> tuple[object, ...]:
     elif snapshot and snapshot.step:
         place = f"{snapshot.step}/{snapshot.total_steps}" if snapshot.total_steps else f"{snapshot.step}"
     loss = output.number(snapshot.loss) if snapshot else ""
-    return job.id, job.name, job.kind, state, place, loss, output.moment(job.created_at)
+    first = (job.id, job.name, job.kind, state, place, loss, job.user, output.moment(job.created_at))
+    best = output.number(job.best.value) if job.best else ""
+    took = "" if job.duration is None else output.duration(job.duration)
+    return *first, best, output.number(job.throughput), took

@@ -6,7 +6,30 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from runyard.cli import datasets, exits, files, jobs, options, records, retention, schedules, submit, train, yard
+from runyard.cli import (
+    analytics,
+    audit,
+    channels,
+    datasets,
+    exits,
+    files,
+    jobs,
+    keys,
+    login,
+    options,
+    quotas,
+    records,
+    retention,
+    schedules,
+    secrets,
+    submit,
+    templates,
+    tenants,
+    top,
+    train,
+    users,
+    yard,
+)
 from runyard.cli.serve import engine, serve
 
 
@@ -52,18 +75,32 @@ app.command()(serve)
 app.command()(engine)
 app.command()(submit.submit)
 jobs.app.command()(records.metrics)
+jobs.app.command()(records.samples)
 jobs.app.command()(records.events)
 jobs.app.command()(records.files)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(analytics.app, name="analytics")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(templates.app, name="templates")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(secrets.app, name="secrets")
+app.add_typer(channels.app, name="channels")
 app.command()(train.train)
 app.command()(files.init)
 app.command()(files.validate)
 app.command()(files.preview)
 app.command()(files.schema)
 app.command()(yard.system)
+app.command()(top.top)
 app.command()(retention.retention)
+app.command()(login.login)
+app.command()(login.logout)
+app.command()(login.whoami)
+app.add_typer(users.app, name="users")
+app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(quotas.app, name="quotas")
+app.command()(audit.audit)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from runyard.schemas.page import Page
 
 MOST = 200
+WIDTH = 110
 Item = TypeVar("Item")
 
 
@@ -22,9 +24,16 @@ def as_json(value: Any) -> None:
     print(json.dumps(_plain(value), separators=(",", ":")), flush=True)
 
 
+def as_yaml(value: Any, indent: str = "") -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=WIDTH)
+    return textwrap.indent(text.rstrip(), indent)
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for eyes, or lines for `cut` with no heading."""
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    """A table for eyes, or lines for `cut` with no heading; a cell is one line, whatever others wrote into it."""
+    texts = [["" if cell is None else harmless(str(cell)) for cell in row] for row in rows]
     if not on_terminal():
         for row in texts:
             print("\t".join(row))
@@ -85,6 +94,13 @@ def moment(at: float | None) -> str:
 
 def number(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}g}"
+
+
+def harmless(text: str) -> str:
+    """What would steer a terminal, or break a line, is spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ Fed with feed entries, whether they come from a server or from a run folder.
 """
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,18 +104,33 @@ def sentences(event: "EventRead") -> Iterator[tuple[str, str]]:
             yield from _state(data)
         case "queue":
             yield "quiet", f"queued: {data['wait_cause']}"
-        case "resumed" if data.get("checkpoint"):
-            yield "info", f"goes on from the checkpoint of step {data['step']}"
         case "resumed":
-            yield "info", "there is no checkpoint yet: starts from the beginning"
+            yield "info", _resumed(data)
         case "checkpoint":
             best = ", the best so far" if data.get("best") else ""
             yield "quiet", f"checkpoint at step {data['step']} ({output.size(data['size_bytes'])}{best})"
         case "metric" if data.get("split") == "eval":
             yield "good", f"step {data['step']}: eval loss {_shown(_eval_loss(data))}"
+        case "sample":
+            yield "info", _answer(data)
         case "message":
             level = data.get("level", "info")
             yield level, data["text"] if level == "info" else f"{level}: {data['text']}"
+
+
+def _resumed(data: dict[str, Any]) -> str:
+    if data.get("checkpoint"):
+        return f"goes on from the checkpoint of step {data['step']}"
+    return "there is no checkpoint yet: starts from the beginning"
+
+
+def _answer(data: dict[str, Any]) -> str:
+    who = f"step {data['step']}" if data["step"] else "base model"
+    return f"{who}, asked {_short(data['prompt'], 50)}: {_short(data['answer'], 100)}"
+
+
+def _short(text: str, width: int) -> str:
+    return output.harmless(textwrap.shorten(text, width, placeholder=" …"))
 
 
 class PlainView:

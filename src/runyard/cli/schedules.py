@@ -55,8 +55,6 @@ def list_(
 @app.command()
 def show(ctx: typer.Context, schedule: Schedule, json: options.Json = False) -> None:
     """Show a schedule, what became of its last job, and what it submits."""
-    from runyard.cli import template
-
     with options.client(ctx) as client:
         found = client.schedule(schedule)
     if json:
@@ -77,7 +75,7 @@ def show(ctx: typer.Context, schedule: Schedule, json: options.Json = False) -> 
         print("\nhistory")
         print("\n".join(f"  {output.moment(last.at)}  {last.job_id or last.error}" for last in found.history))
     print("\nspec")
-    print(template.as_yaml(found.spec, indent="  "))
+    print(output.as_yaml(found.spec, indent="  "))
 
 
 @app.command()

@@ -5,11 +5,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runyard.cli import exits
+
+if TYPE_CHECKING:
+    from runyard.bootstrap import Started
+    from runyard.settings import Settings
 
 Home = Annotated[Path | None, typer.Option(help="The data folder. [default: ~/.runyard]")]
 Slots = Annotated[int | None, typer.Option(min=1, help="Jobs at once on a machine without GPUs. [default: 1]")]
@@ -24,6 +28,9 @@ def serve(
         list[Path] | None,
         typer.Option(help="A folder from which jobs may name data and models; may be repeated.", file_okay=False),
     ] = None,
+    setup: Annotated[
+        bool, typer.Option("--setup", help="Print a one-time link by which the first account is made.")
+    ] = False,
     no_engine: Annotated[
         bool, typer.Option("--no-engine", help="Leave jobs to the engines of others on the same PostgreSQL.")
     ] = False,
@@ -33,9 +40,9 @@ def serve(
     from runyard.settings import Settings
 
     options = {"port": port, "host": host, "home": home, "slots": slots, "allowed_paths": allow_path or None}
-    with _starting():
+    with on_data_folder():
         settings = Settings.from_environment(os.environ, **options, engine=False if no_engine else None)
-        bootstrap.serve(settings, os.environ, lambda url: _announce(url, settings.home))
+        bootstrap.serve(settings, os.environ, lambda started: _announce(started, settings), sets_up=setup)
 
 
 def engine(home: Home = None, slots: Slots = None) -> None:
@@ -46,7 +53,7 @@ def engine(home: Home = None, slots: Slots = None) -> None:
     from runyard import bootstrap
     from runyard.settings import Settings
 
-    with _starting():
+    with on_data_folder():
         settings = Settings.from_environment(os.environ, home=home, slots=slots)
         bootstrap.run_engine(
             settings, os.environ, lambda name: typer.echo(f"Runyard's engine runs as {name} · stop with Ctrl+C")
@@ -54,8 +61,8 @@ def engine(home: Home = None, slots: Slots = None) -> None:
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
-    """One line and a code for whatever keeps a server from starting."""
+def on_data_folder() -> Iterator[None]:
+    """One line and a code for whatever keeps a server from starting, or others from its data folder."""
     from runyard.server.instance import TakenError
     from runyard.server.listening import StartError
     from runyard.settings import SettingsError
@@ -71,5 +78,13 @@ def _starting() -> Iterator[None]:
         raise typer.Exit(exits.Code.REFUSED) from None
 
 
-def _announce(url: str, home: Path) -> None:
-    typer.echo(f"Runyard listens on {url} · data in {home} · stop with Ctrl+C")
+def _announce(started: "Started", settings: "Settings") -> None:
+    typer.echo(f"Runyard listens on {started.url} · data in {settings.home} · stop with Ctrl+C")
+    if not settings.is_loopback and settings.tls_cert is None and not settings.trusted_proxies:
+        typer.echo(
+            "Passwords and keys travel in the open: give it RUNYARD_TLS_CERT, or put it behind a proxy with https."
+        )
+    if started.set_up_link:
+        typer.echo(f"Make the first account within an hour, by this link, which works once: {started.set_up_link}")
+    if started.is_open:
+        typer.echo("No sign-in: whoever is on this machine is its admin. `runyard users create NAME` makes accounts.")

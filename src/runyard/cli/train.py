@@ -88,7 +88,8 @@ class Run:
     def _child(self) -> "subprocess.Popen[bytes]":
         for folder in (self.rundir.attempt(self.attempt), *self.command.folders):
             folder.mkdir(parents=True, exist_ok=True)
-        return self._start(self.command.argv, self.command.cwd, self.command.env)
+        secrets = {name: os.environ[secret] for name, secret in self.command.secrets.items()}
+        return self._start(self.command.argv, self.command.cwd, {**self.command.env, **secrets})
 
     def _start(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         from runyard.sdk.errors import ClientError
@@ -233,7 +234,7 @@ def _require_runnable(spec: "Spec", file: Path) -> None:
     from runyard.sdk.errors import JobFileError
 
     if isinstance(spec, ScriptSpec):
-        if problems := commands.missing(spec):
+        if problems := [*commands.missing(spec), *commands.missing_secrets(spec, os.environ)]:
             raise JobFileError([problem.model_copy(update={"file": str(file)}) for problem in problems])
     elif note := jobfiles.missing_libraries():
         exits.say(note)

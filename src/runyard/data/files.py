@@ -107,6 +107,8 @@ def _read_parquet(path: Path) -> Iterator[lines.RawRow]:
                 for index in range(batch.num_rows):
                     number += 1
                     yield lines.RawRow(number, _parquet_row(batch.slice(index, 1)))
+    except MemoryError:  # an error of Arrow's, too
+        raise
     except (pyarrow.ArrowException, OSError) as error:
         raise refuse(str(path), f"is a damaged Parquet file (after row {number}): {error}") from None
 

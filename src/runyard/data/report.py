@@ -5,6 +5,9 @@ from pydantic import BaseModel, Field
 from runyard.data.errors import DataError
 from runyard.protocol.problems import Problem
 
+NO_MEMORY = 71
+"""Exit status of a check that came to no report for want of it."""
+
 
 class CheckReport(BaseModel):
     """What a data set holds. It can be used for `kinds`; none when it can't be used as it is."""

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from runyard.db.database import Database
 
-Topic = Literal["feed", "queue", "work"]
-"""There is something new to show; somebody more stands in line; there is something else to do."""
+Topic = Literal["feed", "queue", "work", "access"]
+"""There is something new to show; somebody more stands in line; there is something else to do; somebody's rights have
+changed."""
 
 CHANNEL = "runyard"
 RECONNECT_SECONDS = 1.0

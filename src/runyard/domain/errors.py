@@ -1,6 +1,8 @@
 """Everything a caller can be told went wrong.
 
 RunyardError                 status  500
+├── NotSignedInError                 401
+├── ForbiddenError                   403
 ├── NotFoundError                    404
 ├── IllegalMoveError                 409
 ├── KeyReusedError                   409
@@ -9,11 +11,14 @@ RunyardError                 status  500
 ├── InvalidError                     422   with a list of problems, each with its field
 ├── TooLargeError                    413
 ├── QueueFullError                   429
+├── OverQuotaError                   429
+├── TooManyRequestsError             429   with the seconds to wait
 ├── DatabaseDownError                503
 ├── NoRoomError                      507
 └── NewerDatabaseError               500   at start only
 """
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -26,7 +31,7 @@ class RunyardError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something went wrong in the server"
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds after which the same request may well succeed."""
 
     def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
@@ -34,6 +39,18 @@ class RunyardError(Exception):
         self.message = message
         self.hint = hint
         self.problems = tuple(problems)
+
+
+class NotSignedInError(RunyardError):
+    status = 401
+    code = "not_signed_in"
+    title = "Sign in first"
+
+
+class ForbiddenError(RunyardError):
+    status = 403
+    code = "forbidden"
+    title = "Not allowed"
 
 
 class NotFoundError(RunyardError):
@@ -86,6 +103,22 @@ class QueueFullError(RunyardError):
     status = 429
     code = "queue_full"
     title = "The queue is full"
+
+
+class OverQuotaError(RunyardError):
+    status = 429
+    code = "over_quota"
+    title = "The quota is used up"
+
+
+class TooManyRequestsError(RunyardError):
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests"
+
+    def __init__(self, message: str, seconds: float, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = max(1, math.ceil(seconds))
 
 
 class DatabaseDownError(RunyardError):

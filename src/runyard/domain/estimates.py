@@ -12,6 +12,9 @@ from runyard.protocol.specs.run import RunSpec
 REMEMBERED = 20
 """So many of the newest finished jobs are looked at."""
 
+NO_WORK = {"name", "experiment", "tags", "priority", "limits", "resources", "resumable"}
+"""Fields that change nothing of what a script has to do."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -36,7 +39,7 @@ def workload(spec: RunSpec, data_bytes: int | None = None) -> Workload | None:
     None for an amount that nobody can know before it starts.
     """
     if not isinstance(spec, LanguageSpec):
-        own = spec.model_dump(mode="json", exclude={"name", "priority", "limits", "resources", "resumable"})
+        own = spec.model_dump(mode="json", exclude=NO_WORK)
         return Workload(_kind(own), 1.0)
     training = spec.training
     alike = [

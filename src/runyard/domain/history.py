@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from runyard.protocol import names
 from runyard.protocol.events import (
     AnyEvent,
     ArtifactEvent,
@@ -13,6 +14,7 @@ from runyard.protocol.events import (
     CheckpointRemovedEvent,
     MetricEvent,
     ResumedEvent,
+    SampleEvent,
     Snapshot,
     any_event,
 )
@@ -26,11 +28,13 @@ Kept = CheckpointEvent | CheckpointRemovedEvent | ArtifactEvent
 
 @dataclass
 class History:
-    """What some lines add to a run. `forget_after` comes before `points`: metrics behind that step are void."""
+    """What some lines add to a run. `forget_after` comes first: older points and samples behind that step are void."""
 
     snapshot: Snapshot
     feed: list[dict[str, Any]] = field(default_factory=list)
     points: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    samples: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    """By step and index of the prompt."""
     forget_after: int | None = None
     kept: list[tuple[Kept, dict[str, Any]]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -46,6 +50,8 @@ def parse(line: bytes) -> tuple[AnyEvent, dict[str, Any]]:
     step, size = fields.get("step", 0), fields.get("size_bytes", 0)
     if not (0 <= step <= LARGEST_STEP and 0 <= size <= LARGEST_SIZE and math.isfinite(event.at)):
         raise ValueError("a number in it is out of range")
+    if isinstance(event, CheckpointEvent | ArtifactEvent) and not names.is_plain(event.path):
+        raise ValueError(f"its path {event.path[:100]!r} is none of something in the run folder")
     return event, fields
 
 
@@ -83,6 +89,10 @@ def _add(history: History, event: AnyEvent, fields: dict[str, Any]) -> None:
             earlier = history.forget_after
             history.forget_after = event.step if earlier is None else min(earlier, event.step)
             history.points = {key: point for key, point in history.points.items() if key[1] <= event.step}
+            history.samples = {key: sample for key, sample in history.samples.items() if key[0] <= event.step}
+        case SampleEvent():
+            told = {name: fields[name] for name in ("at", "attempt", "prompt", "answer", "wanted", "truncated")}
+            history.samples[event.step, event.index] = told
         case CheckpointEvent() | CheckpointRemovedEvent() | ArtifactEvent():
             history.kept.append((event, data))
 

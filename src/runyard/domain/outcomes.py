@@ -28,7 +28,7 @@ class Ending:
     `stop_asked`: we wanted it to stop; `told`: it lived when that came to it, or when another asked the same of it.
     `stop_reason` says why we wanted it when it was not the user's wish (`stalled`, `timeout`).
     `log` is the end of its error stream. `oom_kills` counts the processes that the kernel ended for want of memory
-    while it ran, where that can be known.
+    while it ran, where that can be known; `memory_limit_mb` is what it was held to.
     """
 
     said: Mapping[str, Any] | None = None
@@ -41,6 +41,7 @@ class Ending:
     stop_reason: str | None = None
     log: str = ""
     oom_kills: int | None = None
+    memory_limit_mb: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _ended_by_signal(ending: Ending, number: int) -> Verdict:
         reason, line = signs.read(ending.log) if number == signal.SIGABRT else (None, "")
         return _failed(reason or Reason.KILLED, f"{text}: {line}" if reason else text)
     if ending.oom_kills:
-        return _failed(Reason.OUT_OF_MEMORY, f"main memory ran out, and {text}")
+        limit = f" (its limit is {ending.memory_limit_mb} MiB: resources.memory)" if ending.memory_limit_mb else ""
+        return _failed(Reason.OUT_OF_MEMORY, f"main memory ran out{limit}, and {text}")
     return _failed(Reason.KILLED, f"{text}, which nobody here sent: most likely main memory ran out")
 
 

@@ -79,7 +79,7 @@ class Signs:
                 self.metric_steps.clear()
             case "finished":
                 self.finished = True
-            case "checkpoint" | "artifact":
+            case "checkpoint" | "artifact" | "sample":
                 pass
             case _:
                 return

@@ -12,12 +12,13 @@ from runyard.db.queries import attempts, estimates, events, jobs
 from runyard.db.tables import Attempt, Job
 from runyard.domain import retries
 from runyard.domain.lifecycle import Cause, State
+from runyard.domain.masks import Mask
 from runyard.domain.outcomes import Ending, Verdict, judge
 from runyard.engine.context import Context
 from runyard.engine.ingest import Ingest, Source
 from runyard.executors.base import Look
 from runyard.protocol.rundir import RunDir
-from runyard.services import fixes
+from runyard.services import fixes, logs
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Endings:
             stop_reason=attempt.stop_reason,
             log=await self._log_tail(attempt, source) if look.exit and look.exit.code else "",
             oom_kills=look.exit.oom_kills if look.exit else None,
+            memory_limit_mb=job.memory_mb if self._context.enforces_limits else None,
         )
         verdict = judge(ending)
         if attempt.stop_reason is not None and verdict.reason == attempt.stop_reason:
@@ -122,7 +124,7 @@ class Endings:
         path = RunDir(root).attempt(attempt.number) / "stderr.log"
         try:
             found = await self._context.executor.fetch(source.handle, str(path.relative_to(root)))
-            return await asyncio.to_thread(_tail, found)
+            return await asyncio.to_thread(_tail, found, source.mask)
         except OSError:
             return ""
 
@@ -133,7 +135,6 @@ async def _tries(session: Session, job: Job, verdict: Verdict) -> retries.Tries:
     return retries.Tries(job.failures, idle, wanted, yields=job.yields_to is not None)
 
 
-def _tail(path: Path) -> str:
+def _tail(path: Path, mask: Mask) -> str:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        return file.read(TAIL_BYTES).decode(errors="replace")
+        return logs.covered(file, max(0, path.stat().st_size - TAIL_BYTES), TAIL_BYTES, mask).decode(errors="replace")

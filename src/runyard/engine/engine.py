@@ -3,12 +3,13 @@
 import asyncio
 from dataclasses import replace
 
-from runyard.engine import strays
+from runyard.engine import backfill, strays
 from runyard.engine.context import Context
 from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest
 from runyard.engine.janitor import Janitor
 from runyard.engine.loop import Loop
+from runyard.engine.notices import Notices
 from runyard.engine.scheduler import Scheduler
 from runyard.engine.schedules import Calendar
 from runyard.engine.supervisor import Supervisor
@@ -25,11 +26,13 @@ class Engine:
         self.scheduler = Scheduler(context, self.supervisor)
         self.calendar = Calendar(context, self._fill)
         self.janitor = Janitor(context)
+        self.notices = Notices(context)
         self._guarding = Loop("gpus", self.guard.tick, self.guard.pause)
         self._listening = Loop("ingest", self.ingest.tick, self.ingest.pause)
         self._attending = Loop("supervisor", self.supervisor.tick, self.supervisor.pause)
         self._filling = Loop("scheduler", self.scheduler.tick, self.scheduler.pause)
         self._submitting = Loop("schedules", self.calendar.tick, self.calendar.pause)
+        self._telling = Loop("notices", self.notices.tick, self.notices.pause)
         self._cleaning = Loop("retention", self.janitor.tick, self.janitor.pause)
 
     async def run(self) -> None:
@@ -41,14 +44,17 @@ class Engine:
             self._attending,
             self._listening,
             self._submitting,
+            self._telling,
             self._cleaning,
         )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(strays.sweep(self._context))
+                group.create_task(backfill.run(self._context))
                 for loop in loops:
                     group.create_task(loop.run())
         finally:
+            await self.notices.close()
             await self.supervisor.close()
 
     def wake(self) -> None:
@@ -56,6 +62,7 @@ class Engine:
         self._fill()
         self.supervisor.look_at_all()
         self._submitting.wake()
+        self._telling.wake()
         self._cleaning.wake()
 
     def wake_scheduler(self) -> None:

@@ -2,23 +2,46 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from runyard.db.database import Session
-from runyard.db.queries import artifacts, attempts, checkpoints, events, jobs, metrics
-from runyard.db.tables import Job
+from runyard.db.queries import artifacts, attempts, checkpoints, events, jobs, metrics, rollups, samples
 from runyard.domain import history
 from runyard.domain.lifecycle import Cause, State
+from runyard.domain.masks import Mask
 from runyard.domain.stalls import Signs, restored
 from runyard.engine.context import Context
 from runyard.engine.loop import Backoff
 from runyard.executors.base import Handle
-from runyard.protocol.events import ArtifactEvent, CheckpointEvent, CheckpointRemovedEvent, Snapshot
+from runyard.protocol.events import (
+    ArtifactEvent,
+    ArtifactKind,
+    CheckpointEvent,
+    CheckpointRemovedEvent,
+    Event,
+    FailureReason,
+    Outcome,
+    Phase,
+    Snapshot,
+)
+from runyard.protocol.rundir import RunDir
+from runyard.services import secrets
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.01
 PATIENCE_SECONDS = 0.5
+WORDS = frozenset(
+    {
+        *(kind.model_fields["type"].default for kind in Event.__subclasses__()),
+        *(word for words in (Phase, Outcome, FailureReason, ArtifactKind) for word in get_args(words)),
+        *("train", "eval", "info", "warning", "error"),
+    }
+)
+"""Our own words in events: they stay even where one is a secret, too."""
 MANY_BYTES = 1 << 14  # who gets less than so much at once has come to the end
 
 
@@ -32,7 +55,11 @@ class Source:
     handle: Handle
     offset: int
     signs: Signs = field(default_factory=Signs)
+    mask: Mask = field(default_factory=Mask)
+    """What must not be shown of all that it says."""
     backoff: Backoff = field(default_factory=Backoff)
+    count: rollups.Count | None = None
+    """What the job's events had come to when `offset` was committed: nobody else adds to it."""
 
 
 class Ingest:
@@ -44,6 +71,11 @@ class Ingest:
     def watch(self, source: Source) -> Source:
         """Read from an attempt from now on; what is watched already is returned as it is."""
         if source.attempt_id not in self._sources:
+            source.mask = secrets.mask(RunDir(self._context.runs / source.job_id), self._context.limits)
+            if source.mask.everything:
+                log.error(
+                    "what job %s was given is sealed with another key: all that it says is covered", source.job_id
+                )
             self._sources[source.attempt_id] = source
             self._watching()
         return self._sources[source.attempt_id]
@@ -94,6 +126,12 @@ class Ingest:
         lines, end = await self._context.executor.read_events(source.handle, start)
         if end == start:
             return False
+        with self._context.traces.span("engine.ingest", {"runyard.job": source.job_id, "runyard.lines": len(lines)}):
+            return await self._put(source, lines, end)
+
+    async def _put(self, source: Source, lines: list[bytes], end: int) -> bool:
+        """The lines from where it was read to, up to this offset; False if somebody else reads it now."""
+        start = source.offset
         async with self._context.database.write() as session:
             attempt = await attempts.held(session, source.attempt_id, self._context.token)
             job = await jobs.get(session, source.job_id)
@@ -101,17 +139,23 @@ class Ingest:
                 self._sources.pop(source.attempt_id, None)  # somebody else reads it now
                 return False
             signs = restored(Signs, attempt.signs) or Signs()
+            known, source.count, count = source.count, None, None
             if job.events_offset == start:
-                await self._write(session, job, source.number, signs, lines)
+                lines = [covered(line, source.mask) for line in lines] if source.mask else lines
+                count = known.of(job) if known else await rollups.begin(session, job)
+                await self._write(session, count, source.number, signs, lines)
                 job.events_offset = end
                 attempt.signs = asdict(signs)
             read_to = job.events_offset
         source.offset, source.signs = read_to, signs
+        source.count = count
         self._context.notify()
         return True
 
-    async def _write(self, session: Session, job: Job, attempt: int, signs: Signs, lines: list[bytes]) -> None:
-        now = self._context.clock()
+    async def _write(
+        self, session: Session, count: rollups.Count, attempt: int, signs: Signs, lines: list[bytes]
+    ) -> None:
+        job, now = count.job, self._context.clock()
         news = history.read(lines, Snapshot.model_validate(job.snapshot or {}))
         if news.feed and job.state == State.STARTING:
             await jobs.apply_move(session, job, Cause.STARTED, "trainer", now, attempt=attempt)
@@ -122,7 +166,11 @@ class Ingest:
             await events.say(session, job.id, now, _warning(attempt, news.skipped))
         if news.forget_after is not None:
             await metrics.forget_after(session, job.id, news.forget_after)
-        await metrics.record(session, job.id, news.points)
+            await rollups.forget_after(session, count, news.forget_after)
+            await samples.forget_after(session, job.id, news.forget_after)
+        written = await metrics.record(session, job.id, news.points)
+        await rollups.take(session, count, news.feed, written)
+        await samples.record(session, job.id, news.samples)
         for event, fields in news.kept:
             await self._keep(session, job.id, event, fields)
         job.snapshot = json.loads(news.snapshot.model_dump_json())
@@ -144,6 +192,19 @@ class Ingest:
                     "created_at": event.at,
                 }
                 await artifacts.record(session, job_id, fields["path"], self._context.new_id(), values)
+
+
+def covered(line: bytes, mask: Mask) -> bytes:
+    """A line without what must not be shown, for its feed and all that is made of it; numbers and kinds stay."""
+    try:
+        event = json.loads(line)
+        parts = {
+            name: part if isinstance(part, str) and part in WORDS else mask.hide_all(part)
+            for name, part in event.items()
+        }
+        return json.dumps(parts).encode()
+    except (ValueError, AttributeError, RecursionError):  # no event: what is told of it must not show it, either
+        return mask.hide(line)
 
 
 def _warning(attempt: int, skipped: list[str]) -> events.Message:

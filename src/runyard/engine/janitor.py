@@ -11,7 +11,7 @@ from pathlib import Path
 from runyard.db.queries import retention as queries
 from runyard.domain.retention import Item
 from runyard.engine.context import Context
-from runyard.services import retention
+from runyard.services import paths, retention
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ class Janitor:
                     freed.append(size)
             except OSError as error:
                 log.warning("%s %s can't be removed: %s", item.what, item.job_id or item.name, error)
-                failed.append((item, f"{error.filename}: {error.strerror}"))
+                place = str(error.filename).removeprefix(f"{self._context.limits.home}/")
+                failed.append((item, f"{place}: {error.strerror}"))
         return freed, failed
 
     async def _is_still_to_go(self, item: Item) -> bool:
@@ -88,10 +89,10 @@ class Janitor:
 
     def _remove(self, item: Item, now: float) -> int:
         """The bytes that it had. Raises OSError."""
-        paths = retention.paths(item, self._context.limits)
-        if item.what == "cache" and _is_touched(paths[0], now):
+        places = retention.places(item, self._context.limits)
+        if item.what == "cache" and any(_is_touched(place, now) for place in places):
             return 0  # by a trainer that has begun since
-        return sum(map(remove, paths))
+        return sum(map(remove, places))
 
     async def _forget(self, before: float) -> None:
         """Delete the rows of jobs whose files are gone."""
@@ -106,23 +107,36 @@ class Janitor:
 
 
 def remove(path: Path) -> int:
-    """Remove a file or folder, or what an earlier try left of it; its bytes. Raises OSError."""
+    """Remove a file or folder, or what an earlier try left of it; its bytes. Raises OSError.
+
+    What a link on the way leads to is left alone, however late the link was put there.
+    """
+    with paths.held(path.parent) as folder:
+        return _remove(folder / path.name) if folder else 0
+
+
+def _remove(path: Path) -> int:
     doomed = _doomed(path)
     freed = retention.size(path) + retention.size(doomed)
     if path.is_dir() and not path.is_symlink():
-        if doomed.exists():
-            shutil.rmtree(doomed)
+        _remove_tree(doomed)
         path.rename(doomed)  # under its name it is whole or not there
     else:
         path.unlink(missing_ok=True)
-    if doomed.exists():
-        shutil.rmtree(doomed)
+    _remove_tree(doomed)
     return freed
+
+
+def _remove_tree(doomed: Path) -> None:
+    if doomed.is_symlink():
+        doomed.unlink()
+    elif doomed.exists():
+        shutil.rmtree(doomed)
 
 
 def _is_touched(path: Path, since: float) -> bool:
     try:
-        return path.stat().st_mtime >= since
+        return path.lstat().st_mtime >= since
     except FileNotFoundError:
         return False
 

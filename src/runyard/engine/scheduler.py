@@ -8,8 +8,9 @@ from runyard.db.queries import attempts, jobs, queue
 from runyard.db.tables import Attempt, Job
 from runyard.domain import placement
 from runyard.domain.lifecycle import Cause, State
-from runyard.domain.placement import Plan, Preemption, Start, Wait
+from runyard.domain.placement import Expected, Plan, Preemption, Start, Wait
 from runyard.engine.context import Context
+from runyard.engine.quotas import Allowances
 from runyard.engine.supervisor import Supervisor
 
 QUEUE_SECONDS = 5.0
@@ -35,6 +36,7 @@ class Scheduler:
     def __init__(self, context: Context, supervisor: Supervisor) -> None:
         """The supervisor launches and stops what is decided here."""
         self._context, self._supervisor = context, supervisor
+        self._allowances = Allowances(context)
         self._next_start: float | None = None
         self._told: dict[str, Wait] | None = None
         """What the rows of waiting jobs say; None until that is known."""
@@ -113,11 +115,12 @@ class Scheduler:
             return Plan([], [], waits)
         machine = context.machine.without(context.unusable())
         held = await attempts.taken(session, machine.name, context.owner)
-        plan = placement.plan(line, held, [machine], now, context.quotas, TOLD)
+        quotas = await self._allowances.now(session)
+        plan = placement.plan(line, held, [machine], now, quotas, TOLD)
         if plan.is_full or len(line) < HEAD:
             return plan
         line = await queue.waiting(session, now)
-        return placement.plan(line, held, [machine], now, context.quotas, TOLD)
+        return placement.plan(line, held, [machine], now, quotas, TOLD)
 
     async def _start(self, session: Session, start: Start) -> tuple[Attempt, Job] | None:
         """Unless it was paused or cancelled a moment ago."""
@@ -139,7 +142,8 @@ class Scheduler:
         if job.state not in (State.STARTING, State.RUNNING):
             return
         job.yields_to = urgent.id
-        message = f"makes room for {urgent.name} ({urgent.id})"
+        who = f"{urgent.name} ({urgent.id})" if urgent.tenant == job.tenant else "an urgent job"
+        message = f"makes room for {who}"
         now = self._context.clock()
         await jobs.apply_move(session, job, Cause.PREEMPTED, "scheduler", now, attempt=job.attempts, message=message)
 
@@ -158,7 +162,7 @@ class Scheduler:
         return True
 
 
-def _differ(told: float | None, found: float | None, now: float) -> bool:
+def _differ(told: Expected | None, found: Expected | None, now: float) -> bool:
     if told is None or found is None:
         return told is not found
-    return abs(told - found) > max(DRIFT_SECONDS, DRIFT * (found - now))
+    return told[1:] != found[1:] or abs(told.at - found.at) > max(DRIFT_SECONDS, DRIFT * (found.at - now))

@@ -7,7 +7,7 @@ from runyard.db.queries import schedules as queries
 from runyard.db.tables import Schedule
 from runyard.domain.errors import DatabaseDownError, RunyardError
 from runyard.engine.context import Context
-from runyard.services import datasets, schedules, sources
+from runyard.services import accounts, datasets, schedules, sources
 from runyard.services.submissions import Submission
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,12 @@ class Calendar:
     async def _submit(self, schedule: Schedule) -> None:
         context, limits = self._context, self._context.limits
         spec = schedules.spec_of(schedule)
-        resolved = await sources.resolve(context.database, spec, limits)
-        sums = await datasets.require_usable(spec, resolved)
-        submission = Submission(spec, resolved, context.new_id(), schedules.ACTOR, context.clock(), data_sha256=sums)
+        async with context.database.read() as session:
+            owner = await accounts.owner(session, schedule.user)
+        resolved = await sources.resolve(context.database, spec, owner, limits)
+        sums = await datasets.require_usable(spec, resolved, limits)
+        new_id, now = context.new_id(), context.clock()
+        submission = Submission(spec, resolved, new_id, owner, schedules.ACTOR, now, data_sha256=sums)
         async with context.database.write() as session:
             await schedules.submit(session, schedule, submission, limits)
         self._context.notify()

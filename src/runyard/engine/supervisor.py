@@ -2,10 +2,8 @@
 
 import asyncio
 import errno
-import json
 import logging
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from runyard.db.queries import attempts, events, jobs
 from runyard.db.tables import Attempt, Job
@@ -17,9 +15,10 @@ from runyard.engine.endings import Endings
 from runyard.engine.gpus import Guard
 from runyard.engine.ingest import Ingest, Source
 from runyard.engine.loop import Backoff
+from runyard.engine.orders import Order
 from runyard.engine.watchdog import Watchdog
-from runyard.executors.base import Handle, Launch, LaunchError, Liveness, Look, Stop
-from runyard.protocol.rundir import RunDir, write_atomically
+from runyard.executors.base import Handle, LaunchError, Liveness, Look, Stop
+from runyard.services.secrets import UnusableError
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +108,8 @@ class Supervisor:
 
     async def _attend(self, attempt: Attempt, job: Job) -> None:
         if attempt.handle is None:
-            await self._launch(attempt, job)
+            with self._context.traces.span("engine.launch", {"runyard.job": job.id, "runyard.kind": job.kind}):
+                await self._launch(attempt, job)
             return
         source = self._watch(attempt, job)
         look = await self._context.executor.look(attempt.handle)
@@ -125,9 +125,9 @@ class Supervisor:
 
     async def _launch(self, attempt: Attempt, job: Job) -> None:
         """Start the trainer, unless it turns out that it was started before somebody could write it down."""
-        launch = self._order(attempt, job)
+        order = Order(self._context, attempt, job)
         try:
-            handle = await self._context.executor.find(launch)
+            handle = await self._context.executor.find(order.launch)
         except OSError as error:
             await self._say_unknown(attempt, f"can't find out whether the trainer was started: {error}")
             return
@@ -136,11 +136,12 @@ class Supervisor:
             return
         if handle is None:
             try:
+                launch = await order.complete()
                 await self._note_baseline(attempt)
-                await asyncio.to_thread(_write_spec, launch.run_dir, job)
+                await asyncio.to_thread(order.write, launch)
                 self._context.require_lead()
                 handle = await self._context.executor.launch(launch)
-            except (LaunchError, OSError) as error:
+            except (LaunchError, OSError, UnusableError) as error:
                 await self._endings.finish(attempt, job, Look(Liveness.DEAD), _not_started(error))
                 return
         began = self._watchdog.begin()
@@ -158,24 +159,6 @@ class Supervisor:
         await self._context.executor.ended(handle)
         self._news.add(attempt_id)
         self._wake()
-
-    def _order(self, attempt: Attempt, job: Job) -> Launch:
-        rundir = RunDir(self._context.runs / job.id)
-        command = self._context.command(job.resolved_spec, rundir, attempt.number)
-        return Launch(
-            job_id=job.id,
-            attempt=attempt.number,
-            run_dir=rundir.root,
-            argv=command.argv,
-            env=command.env,
-            cwd=command.cwd,
-            folders=command.folders,
-            after=command.after,
-            nonce=attempt.id,
-            gpus=attempt.gpus,
-            grace_seconds=self._context.grace_seconds,
-            save_seconds=self._context.save_seconds,
-        )
 
     async def _note_baseline(self, attempt: Attempt) -> None:
         """What to compare with when it has ended."""
@@ -264,14 +247,10 @@ def _source(attempt: Attempt, job: Job) -> Source:
     return Source(attempt.id, job.id, attempt.number, attempt.handle, job.events_offset, signs)
 
 
-def _not_started(error: LaunchError | OSError) -> Verdict:
+def _not_started(error: LaunchError | OSError | UnusableError) -> Verdict:
     """What the machine lacks at the moment is not the job's failure: it waits, and is started later."""
     cause = error.__cause__ if isinstance(error, LaunchError) else error
     is_passing = isinstance(cause, OSError) and cause.errno in PASSING
-    return Verdict(Cause.STOPPED if is_passing else Cause.FAILED, "not_started", str(error))
-
-
-def _write_spec(root: Path, job: Job) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    # Not waited for: the database has it, and every attempt writes it anew.
-    write_atomically(RunDir(root).spec, json.dumps(job.resolved_spec, indent=2), durable=False)
+    # Of an OSError not the path: where things lie on the server is nobody's business.
+    text = f"the trainer can't be started: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+    return Verdict(Cause.STOPPED if is_passing else Cause.FAILED, "not_started", text)

@@ -12,6 +12,7 @@ from runyard.db.tables import Attempt, Job
 from runyard.domain.stalls import UNWATCHED_SECONDS, Count, Limits, Overdue, Watch, restored
 from runyard.engine.context import Context
 from runyard.engine.ingest import Ingest, Source
+from runyard.protocol.notices import Occasion
 from runyard.protocol.rundir import RunDir
 
 log = logging.getLogger(__name__)
@@ -68,9 +69,10 @@ class Watchdog:
         """Keep the cause, for a server that comes after us, too; the stacks; and say so."""
         self._moves[attempt.id] = source.signs.moves
         path = await self._dump(attempt) if overdue.reason == "stalled" else None
-        found = await self._describe(attempt, path) if path else None
+        found = await self._describe(attempt, source, path) if path else None
         where = f"; what it was doing is in {path}" if found else ""
-        message = events.Message(attempt.number, f"{overdue.message}{where}")
+        notice = Occasion.STALLED if overdue.reason == "stalled" else None
+        message = events.Message(attempt.number, f"{overdue.message}{where}", notice=notice)
         now = self._context.clock()
         async with self._context.database.write() as session:
             values = {"stop_reason": overdue.reason, "message": overdue.message}
@@ -116,11 +118,15 @@ class Watchdog:
             log.warning("can't tell what attempt %s of job %s does: %r", attempt.number, attempt.job_id, error)
             return None
 
-    async def _describe(self, attempt: Attempt, path: str) -> dict[str, Any] | None:
-        """The file of stacks as an artifact."""
+    async def _describe(self, attempt: Attempt, source: Source, path: str) -> dict[str, Any] | None:
+        """The file of stacks as an artifact; a command in it may have had an argument that must not be shown."""
         assert attempt.handle is not None, "only what was launched is watched"
         try:
-            content = (await self._context.executor.fetch(attempt.handle, path)).read_bytes()
+            file = await self._context.executor.fetch(attempt.handle, path)
+            content = source.mask.hide(file.read_bytes())
+            if source.mask:
+                with file.open("r+b") as opened:  # of the same length: what is told meanwhile comes behind it
+                    opened.write(content)
         except OSError:
             return None
         return {

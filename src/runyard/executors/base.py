@@ -53,8 +53,38 @@ class Look:
 
 
 @dataclass(frozen=True)
+class User:
+    """A system user that trainers run as, with a folder of its own."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells its programs where their own things are, whatever the server's environment says."""
+        home = str(self.home)
+        folders = {"XDG_CACHE_HOME": f"{home}/.cache", "HF_HOME": f"{home}/.cache/huggingface", "RUNYARD_CACHE": home}
+        return {"HOME": home, "USER": self.name, **folders}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a trainer gets, with all that it starts. `cpus` may be a part of one; a thread counts as a
+    process."""
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    processes: int = 32768
+
+
+@dataclass(frozen=True)
 class Launch:
-    """One attempt to start. `env` is added to what the executor passes on by itself; `gpus` are indices."""
+    """One attempt to start. `env` is added to what the executor passes on by itself; `gpus` are indices.
+
+    `secrets` are added, too, for the trainer alone: they lie on no disk and stand in no command line.
+    """
 
     job_id: str
     attempt: int
@@ -62,6 +92,7 @@ class Launch:
     argv: Sequence[str]
     nonce: str
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: Path | None = None
     """The run folder unless given."""
     folders: Sequence[Path] = ()
@@ -70,6 +101,12 @@ class Launch:
     """A program that runs when it has ended with code 0, not told to, and left files in `final/`: it then speaks for
     the attempt."""
     gpus: Sequence[int] = ()
+    user: User | None = None
+    """The server's own unless given."""
+    reads: Sequence[Path] = ()
+    """Of the server's own files and run folders, those that such a user gets to see, beside the run folder."""
+    limits: Limits | None = None
+    """It is not started where it can't be held to them."""
     grace_seconds: float = 30
     """From being told to discard and leave until it is killed."""
     save_seconds: float = 600

@@ -11,8 +11,14 @@ PASSED_ON = frozenset(
     }
 )
 PASSED_ON_PREFIXES = ("LC_", "HF_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH_")
+SECRET_ENDINGS = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIALS")
+"""Whatever they begin with: HF_TOKEN, NVIDIA_API_KEY."""
 
 
 def for_trainer(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a trainer needs of the server's environment: no secret but the hub's token."""
-    return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
+    """What a trainer needs of the server's environment, and no secret."""
+    return {name: value for name, value in environ.items() if _is_passed_on(name)}
+
+
+def _is_passed_on(name: str) -> bool:
+    return name in PASSED_ON or (name.startswith(PASSED_ON_PREFIXES) and not name.endswith(SECRET_ENDINGS))

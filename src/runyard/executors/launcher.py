@@ -1,7 +1,8 @@
 """Forks wrappers on request: `python -S -E -P launcher.py BLANK`, with a socket to the server as its standard input.
 
 Python and what a wrapper imports are loaded once, so a wrapper costs a fork. A request is `NONCE FOLDER` with two
-descriptors, the attempt's lock and the wrapper's log; the answer is the wrapper's identity, or the error number. It
+descriptors, the attempt's lock and the wrapper's log, or a third, of a file in memory with what is the trainer's alone;
+the answer is the wrapper's identity, or the error number. It
 says READY before the first; from then on it leaves when the server does, and its wrappers live on.
 """
 
@@ -42,45 +43,46 @@ def main() -> None:
     gc.freeze()  # what is never looked at again is shared by all wrappers
     server.send(READY)
     while True:
-        request, descriptors, _, _ = socket.recv_fds(server, MOST_BYTES, 2)
+        request, descriptors, _, _ = socket.recv_fds(server, MOST_BYTES, 3)
         if not request:
             return
         nonce, _, folder = request.decode().partition(" ")
         server.send(json.dumps(fork_wrapper(nonce, folder, *descriptors)).encode())
 
 
-def fork_wrapper(nonce: str, folder: str, lock: int, log: int) -> dict[str, int | None]:
+def fork_wrapper(nonce: str, folder: str, lock: int, log: int, secrets: int | None = None) -> dict[str, int | None]:
     try:
         pid = os.fork()
     except OSError as error:
         return {"errno": error.errno}
     else:
         if pid == 0:
-            become_wrapper(nonce, folder, lock, log)
+            become_wrapper(nonce, folder, lock, log, secrets)
         return wrapper.identity(pid)
     finally:
-        os.close(lock)
-        os.close(log)
+        for descriptor in (lock, log, secrets):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
-def become_wrapper(nonce: str, folder: str, lock: int, log: int) -> NoReturn:
+def become_wrapper(nonce: str, folder: str, lock: int, log: int, secrets: int | None) -> NoReturn:
     try:
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        close_all_but({0, 1, 2, lock})
+        close_all_but({0, 1, 2, lock, secrets})
         write_name(folder)
         write_nonce(nonce)
-        wrapper.main(folder, lock)
+        wrapper.main(folder, lock, secrets)
     except BaseException:  # noqa: BLE001 - a forked child must never return to its parent's code
         sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)
 
 
-def close_all_but(kept: set[int]) -> None:
+def close_all_but(kept: set[int | None]) -> None:
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in kept:
             try:

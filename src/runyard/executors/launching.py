@@ -7,8 +7,8 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -42,12 +42,15 @@ class Launching:
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
-    def fork(self, nonce: str, folder: Path, lock: int, log: int) -> Process:
-        """A wrapper for an attempt, which inherits the lock. Raises OSError when there can be none, LauncherError."""
+    def fork(self, nonce: str, folder: Path, *descriptors: int) -> Process:
+        """A wrapper for an attempt, which inherits the lock. Raises OSError when there can be none, LauncherError.
+
+        `descriptors` are the lock, the wrapper's log, and that of `in_memory` if the trainer has secrets.
+        """
         request = f"{nonce} {folder}".encode()
         self._child = self._child or Child.start(self._environ)
         try:
-            answer = self._child.ask(request, lock, log)
+            answer = self._child.ask(request, *descriptors)
         except OSError as error:
             self._child.end()
             self._child = None
@@ -92,6 +95,18 @@ class Child:
         if not (message := self._control.recv(launcher.MOST_BYTES)):
             raise ConnectionResetError("it has ended")
         return message
+
+
+@contextmanager
+def in_memory(secrets: Mapping[str, str]) -> Iterator[list[int]]:
+    """The descriptor of a file that is on no disk and has no name; none where there is nothing to be kept secret."""
+    if not secrets:
+        yield []
+        return
+    with open(os.memfd_create("runyard"), "w+b") as file:
+        file.write(json.dumps(dict(secrets)).encode())
+        file.seek(0)
+        yield [file.fileno()]
 
 
 def _end(pid: int, control: socket.socket) -> None:

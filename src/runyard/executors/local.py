@@ -13,15 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from runyard.executors import cgroups, environment, processes, stacks, wrapper
+from runyard.executors import cgroups, environment, handover, processes, stacks, wrapper
 from runyard.executors.base import ExitRecord, Handle, Launch, LaunchError, Liveness, Look, Stop
 from runyard.executors.launcher import NONCE_VARIABLE
-from runyard.executors.launching import LauncherGoneError, Launching
+from runyard.executors.launching import LauncherGoneError, Launching, in_memory
 from runyard.executors.processes import Process
 from runyard.protocol.rundir import RunDir, read_complete_lines, write_atomically
 
 LAST_BREATH_SECONDS = 1.0  # between a wrapper's exit record, or a kill, and the end
 EXIT_FIELDS = ("code", "signal", "started_at", "ended_at", "oom_kills", "told")
+THEIR_FAULT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+"""Somebody has removed the run folder, or the job has put something else there; it is stopped all the same."""
 EVENTS_AT_ONCE = 1 << 15  # bytes: two hundred lines, which keep the server busy for some hundredths of a second
 
 
@@ -94,7 +96,7 @@ class LocalExecutor:
                     return self._launch_once(launch)
                 return self._launch_once(launch)
         except OSError as error:
-            raise LaunchError(f"the trainer can't be started: {error}") from error
+            raise LaunchError(f"the trainer can't be started: {error.strerror or error}") from error
 
     def _launch_once(self, launch: Launch) -> Handle:
         """The wrapper inherits the lock, which is never free between our taking it and the wrapper's end."""
@@ -105,7 +107,12 @@ class LocalExecutor:
             if _take(lock.fileno()) and not _has_run(folder, launch.nonce):
                 rundir.stop_request.unlink(missing_ok=True)
                 write_atomically(folder / "launch.json", json.dumps(_order(launch)), durable=False)
-                self._wrappers[launch.nonce] = self._launcher.fork(launch.nonce, folder, lock.fileno(), log.fileno())
+                if launch.user is not None:
+                    handover.hand_over(rundir, launch.user, launch.attempt)
+                    handover.let_read(launch.reads, launch.user)
+                with in_memory(launch.secrets) as secrets:
+                    guardian = self._launcher.fork(launch.nonce, folder, lock.fileno(), log.fileno(), *secrets)
+                self._wrappers[launch.nonce] = guardian
         return _handle(launch)
 
     def _look(self, handle: Handle) -> Look:
@@ -148,6 +155,8 @@ def _order(launch: Launch) -> dict[str, Any]:
         "folders": [str(folder) for folder in launch.folders],
         "after": list(launch.after),
         "results": str(RunDir(launch.run_dir).final),
+        "user": launch.user and {"uid": launch.user.uid, "gid": launch.user.gid},
+        "limits": launch.limits and cgroups.files(launch.limits),
         "nonce": launch.nonce,
         "grace_seconds": launch.grace_seconds,
         "save_seconds": launch.save_seconds,
@@ -185,8 +194,10 @@ def _read_exit(folder: Path) -> Look | None:
 
 def _stop(handle: Handle, how: Stop) -> None:
     folder = _folder(handle)
-    with suppress(FileNotFoundError):  # somebody may have removed the run folder
-        write_atomically(RunDir(Path(handle["run_dir"])).stop_request, "save" if how == "save" else "discard")
+    request = RunDir(Path(handle["run_dir"])).stop_request
+    with suppress(*THEIR_FAULT):
+        write_atomically(request, "save" if how == "save" else "discard")
+        handover.share(request)
     process = _read_json(folder / "process.json")
     if process is None or process["nonce"] != handle["nonce"]:
         return  # a wrapper that has not come so far will see the request
@@ -277,7 +288,7 @@ def _folder(handle: Handle) -> Path:
 def _has_run(folder: Path, nonce: str) -> bool:
     process = _read_json(folder / "process.json")
     if process is not None and process["nonce"] != nonce:
-        raise LaunchError(f"{folder} belongs to another attempt; was the database set back?")
+        raise LaunchError("its folder belongs to another attempt; was the database set back?")
     return process is not None
 
 

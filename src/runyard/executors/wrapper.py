@@ -1,6 +1,6 @@
 """Runs one trainer and sees it to its end: `python -S -E -P wrapper.py ATTEMPT_DIR LOCK_FD`.
 
-Standard library only and one file, so that it starts in no time and can be sent to any machine. It belongs to nobody:
+Standard library only and two files, so that it starts in no time and can be sent to any machine. It belongs to nobody:
 the server may come and go. It reads launch.json; writes process.json before the trainer's first instruction and
 exit.json when nothing of the trainer is left.
 """
@@ -17,23 +17,39 @@ import time
 TYPE_CHECKING = False  # every import costs milliseconds, before each trainer
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+if TYPE_CHECKING or __package__:
+    from runyard.executors import confinement
+else:
+    sys.path.append(os.path.dirname(__file__))
+    import confinement
 
 PR_SET_CHILD_SUBREAPER = 36
 SYS_CLONE3, CLONE_INTO_CGROUP = 435, 1 << 33  # on every architecture
 EXIT_STOPPED = 75
+GO, UNLIMITED = b"1", b"0"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+DEFAULTS = (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""What a trainer does on these is not to depend on how the server was started: `nohup` would have it ignore one."""
 CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+SERVERS = "runyard.server"
 CLEANUP_SECONDS = 10.0
 OOM_SCORE = "500"  # when memory runs out, a trainer goes before the server does
 
 
-def main(folder: str, lock: int) -> None:
+def main(folder: str, lock: int, secrets: int | None = None) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.set_inheritable(lock, False)  # held until we end: what has it is alive
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     launch = json.loads(read(f"{folder}/launch.json"))
+    if secrets is not None:
+        with open(secrets, "rb") as file:  # closed before there is a trainer, that it has no descriptor of it
+            launch["env"] = json.load(file) | launch["env"]
     started_at, killed_before = time.time(), machine_oom_kills()
     cgroup, cgroup_error = make_cgroup(launch["nonce"])
+    limits = launch.get("limits") or {}
+    if cgroup and (cgroup_error := confinement.limit(cgroup, limits)):
+        remove_quietly(cgroup)
+        cgroup = None
     trainer, gate = fork_trainer(folder, launch, cgroup)
     if cgroup and (cgroup_error := put_into(cgroup, trainer)):
         cgroup = None
@@ -48,7 +64,7 @@ def main(folder: str, lock: int) -> None:
     write_patiently(f"{folder}/process.json", process, durable=False)
     # Who asks to stop writes the request first and looks for process.json second, so one of us sees the other.
     if not os.path.exists(launch["stop_request"]):
-        os.write(gate, b"1")
+        os.write(gate, GO if cgroup or not limits else UNLIMITED)
     os.close(gate)
     status, told = wait(trainer, launch, cgroup)
     oom = oom_kills(cgroup, killed_before)
@@ -100,13 +116,21 @@ def become_trainer(folder: str, launch: dict[str, Any], waiting: int) -> NoRetur
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout.log"), (2, "stderr.log")):
         os.dup2(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    confinement.limit_everybody()
+    for number in DEFAULTS:
+        signal.signal(number, signal.SIG_DFL)
     if launch.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     write_quietly("/proc/self/oom_score_adj", OOM_SCORE)
-    if not os.read(waiting, 1):
+    word = os.read(waiting, 1)
+    if not word:
         os._exit(EXIT_STOPPED)
+    if word == UNLIMITED:
+        raise OSError("it can't be held to its limits, for want of a cgroup that can")
+    if user := launch.get("user"):
+        confinement.give_logs(user)
+        confinement.become(user)
     for path in launch["folders"]:
         os.makedirs(path, exist_ok=True)
     os.chdir(launch["cwd"])
@@ -148,7 +172,7 @@ def keep_results(folder: str, launch: dict[str, Any]) -> int:
     """
     plain = {"argv": launch["after"], "cwd": os.path.dirname(launch["results"]), "env": {}, "deaf": True}
     keeper, gate = fork_trainer(folder, launch | plain, None)
-    os.write(gate, b"1")
+    os.write(gate, GO)
     os.close(gate)
     return wait(keeper, launch, None)[0]
 
@@ -225,7 +249,7 @@ def make_cgroup(nonce: str) -> tuple[str | None, str | None]:
     for mount in CGROUP_MOUNTS:
         if not os.path.exists(f"{mount}/cgroup.procs"):
             continue
-        path = f"{mount}{own_cgroup()}/runyard-{nonce}"
+        path = f"{mount}{place()}/runyard-{nonce}"
         try:
             os.mkdir(path)
             os.stat(f"{path}/cgroup.kill")
@@ -247,6 +271,11 @@ def put_into(cgroup: str, pid: int) -> str | None:
         remove_quietly(cgroup)
         return str(failure)
     return None
+
+
+def place() -> str:
+    """Where the cgroups of trainers are made: beside the server's, where limits had it go into one of its own."""
+    return own_cgroup().removesuffix(f"/{SERVERS}")
 
 
 def own_cgroup() -> str:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ SHELL = "/bin/sh"
 class Command:
     """A program with its arguments, what it gets into its environment, and the folder it runs in.
 
-    `folders` are made before it starts. `after` runs when it has ended with code 0, not told to, and left
-    files in `final/`; how that ends is then how the attempt ends.
+    `secrets` has what it gets there, too: names of secrets, by variable. `folders` are made before it starts. `after`
+    runs when it has ended with code 0, not told to, and left files in `final/`; how that ends is then how the attempt
+    ends.
     """
 
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
+    secrets: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     after: tuple[str, ...] = ()
 
@@ -36,10 +38,13 @@ def command(spec: Mapping[str, Any], rundir: RunDir, attempt: int, python: str) 
         return Command(trainer, rundir.root, {})
     script = ScriptSpec.model_validate(spec)
     folder = Path(script.workdir) if script.workdir else Path(script.file).parent if script.file else rundir.root
+    secrets = script.secrets
+    plain = {name: value for name, value in script.env.items() if name not in secrets}
     return Command(
         argv=_words(script, python),
         cwd=folder,
-        env={"PYTHONFAULTHANDLER": "1", **script.env, **variables(rundir, attempt)},
+        env={"PYTHONFAULTHANDLER": "1", **plain, **variables(rundir, attempt)},
+        secrets=secrets,
         folders=(rundir.checkpoints, rundir.final),
         after=(*trainer, "--finish"),
     )
@@ -61,19 +66,28 @@ def variables(rundir: RunDir, attempt: int) -> dict[str, str]:
 def missing(script: ScriptSpec) -> list[Problem]:
     """What a script names and is not on this machine, as absolute paths; an interpreter may be a name alone."""
     found = []
-    for field, path, is_there in (
+    for name, path, is_there in (
         ("file", script.file, os.path.isfile),
         ("workdir", script.workdir, os.path.isdir),
         ("python", script.python, shutil.which),
     ):
         if path is None:
             continue
-        if not os.path.isabs(path) and not (field == "python" and os.sep not in path):
-            found.append(Problem(field=field, message=f"{path!r} must be an absolute path"))
+        if not os.path.isabs(path) and not (name == "python" and os.sep not in path):
+            found.append(Problem(field=name, message=f"{path!r} must be an absolute path"))
         elif "\0" in path or not is_there(path):
-            what = {"file": "file", "workdir": "folder", "python": "program"}[field]
-            found.append(Problem(field=field, message=f"no such {what}: {path}"))
+            what = {"file": "file", "workdir": "folder", "python": "program"}[name]
+            found.append(Problem(field=name, message=f"no such {what}: {path}"))
     return found
+
+
+def missing_secrets(script: ScriptSpec, environ: Mapping[str, str]) -> list[Problem]:
+    """Secrets that a script names, where they come from an environment."""
+    return [
+        Problem(field=f"env.{variable}", message=f"there is no secret {name}: set the environment variable {name}")
+        for variable, name in script.secrets.items()
+        if name not in environ
+    ]
 
 
 def _words(script: ScriptSpec, python: str) -> tuple[str, ...]:

@@ -11,7 +11,15 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from runyard.protocol.events import ArtifactKind, FailureReason, Outcome, Phase, Snapshot, any_event
+from runyard.protocol.events import (
+    LONGEST_SAMPLE,
+    ArtifactKind,
+    FailureReason,
+    Outcome,
+    Phase,
+    Snapshot,
+    any_event,
+)
 from runyard.protocol.rundir import RunDir, read_lines_backwards, write_atomically
 
 SUMMARY_SECONDS = 0.1
@@ -111,6 +119,15 @@ class Emitter:
             sha256=sha256,
             metadata=dict(metadata or {}),
         )
+
+    def sample(
+        self, step: int, index: int, prompt: str, answer: str, *, wanted: str | None = None, truncated: bool = False
+    ) -> None:
+        """An answer to one of a run's prompts; step 0 is the base model's. Long texts are cut."""
+        texts = {"prompt": prompt, "answer": answer, "wanted": wanted}
+        cut = {name: text[:LONGEST_SAMPLE] if text else text for name, text in texts.items()}
+        truncated = truncated or len(answer) > LONGEST_SAMPLE
+        self._emit("sample", step=step, index=index, **cut, truncated=truncated)
 
     def message(self, text: str, level: str = "info", **data: Any) -> None:
         self._emit("message", level=level, text=text, data=data)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 Phase = Literal["preparing", "loading", "training", "evaluating", "saving", "merging"]
 Outcome = Literal["completed", "stopped", "failed"]
@@ -12,6 +12,11 @@ FailureReason = Literal[
     "loss_not_finite", "loss_exploded", "disk_full", "merge_differs", "error",
 ]  # fmt: skip
 ArtifactKind = Literal["model", "merged_model", "checkpoint", "log", "report"]
+
+LONGEST_SAMPLE = 8000
+MOST_SAMPLES = 16
+"""At one step."""
+SampleText = Annotated[str, AfterValidator(lambda text: text[:LONGEST_SAMPLE])]
 
 
 class Event(BaseModel):
@@ -91,6 +96,21 @@ class ArtifactEvent(Event):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
+class SampleEvent(Event):
+    """What the model answered to a prompt at a step; step 0 is the base model. Texts are cut at LONGEST_SAMPLE."""
+
+    type: Literal["sample"] = "sample"
+    step: int
+    index: int = Field(ge=0, lt=MOST_SAMPLES)
+    """Of the prompt; the same at every step."""
+    prompt: SampleText
+    answer: SampleText
+    wanted: SampleText | None = None
+    """What the data have as the answer."""
+    truncated: bool = False
+    """The answer did not end by itself."""
+
+
 class MessageEvent(Event):
     """A sentence for people."""
 
@@ -117,6 +137,7 @@ AnyEvent = Annotated[
     | CheckpointRemovedEvent
     | ResumedEvent
     | ArtifactEvent
+    | SampleEvent
     | MessageEvent
     | FinishedEvent,
     Field(discriminator="type"),

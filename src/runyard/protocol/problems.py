@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from runyard.protocol.specs import SPEC_CLASSES
 
 SHOWN_CHARACTERS = 80
+NEVER_SHOWN = {"password", "old", "new", "value"}
+"""Fields that hold what nobody is to read, in an answer or a log."""
 SHORT_FORM_ERRORS = {"model_type", "model_attributes_type", "dict_type"}
 
 
@@ -51,7 +53,8 @@ def _problem(details: Any, spec_class: type[BaseModel] | None) -> Problem:
         case "value_error":
             return Problem(field=field, message=str(details["ctx"]["error"]))
     given = details["input"]
-    shown = f" (got {_short(given)})" if isinstance(given, str | int | float | bool) else ""
+    may_be_shown = isinstance(given, str | int | float | bool) and not NEVER_SHOWN & set(map(str, location))
+    shown = f" (got {_short(given)})" if may_be_shown else ""
     return Problem(field=field, message=f"{details['msg'][:1].lower()}{details['msg'][1:]}{shown}")
 
 

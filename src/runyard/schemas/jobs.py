@@ -7,6 +7,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
 from runyard.domain.lifecycle import State
 from runyard.protocol.events import Snapshot
 from runyard.protocol.specs.run import Priority
+from runyard.schemas.facts import Facts
 
 
 class Read(BaseModel):
@@ -15,10 +16,22 @@ class Read(BaseModel):
     model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
 
 
-class JobRead(Read):
+class PlaceRead(Read):
+    machine: str
+    gpus: list[int]
+
+
+class TemplateName(BaseModel):
+    name: str
+    version: int
+
+
+class JobRead(Facts, Read):
     id: str
     kind: str
     name: str
+    user: str
+    """Whose it is: who submitted it, or its schedule."""
     state: State
     priority: Priority
     reason: str | None
@@ -30,6 +43,8 @@ class JobRead(Read):
     wait_cause: str | None
     """Why it waits, its place, and for how long about where that can be known."""
     expected_start: float | None
+    expected_place: PlaceRead | None = None
+    """Null while nobody can know it."""
     not_before: float | None
     """It does not start before this time, whatever room there is."""
     failures: int
@@ -37,6 +52,8 @@ class JobRead(Read):
     attempts: int
     schedule_id: str | None
     """The schedule that submitted it."""
+    template: TemplateName | None = None
+    """What it was made from; how it differs from that is at `/jobs/{job_id}/template`."""
     kept: bool
     """Nothing of it is removed by itself."""
     logs_removed_at: float | None

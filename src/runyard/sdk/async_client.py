@@ -7,12 +7,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import httpx
 
 from runyard.schemas.jobs import EventRead
-from runyard.sdk import calls, download, find, scheduling, submission
+from runyard.sdk import (
+    calls,
+    download,
+    figures,
+    find,
+    listing,
+    overview,
+    people,
+    scheduling,
+    secrecy,
+    submission,
+    telling,
+    templating,
+)
 from runyard.sdk.connection import (
     CLOSED,
     FEED_TIMEOUT,
@@ -21,6 +34,7 @@ from runyard.sdk.connection import (
     Repeats,
     as_method,
     cause_of,
+    unheard,
 )
 from runyard.sdk.errors import ApiError, ClientError
 from runyard.sdk.feed import Feed
@@ -44,23 +58,36 @@ def _awaited(
 class AsyncClient:
     """Client for asyncio, with the same methods: `await` them, and `async for` over watch() and follow_logs()."""
 
-    def __init__(self, url: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._connection = Connection(url)
+    def __init__(
+        self, url: str | None = None, *, key: str | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._connection = Connection(url, key)
         self.url = self._connection.url
         self._http = httpx.AsyncClient(transport=transport, **self._connection.options)
 
     health = _awaited(calls.health)
     system = _awaited(calls.system)
+    overview = _awaited(overview.overview)
     submit = _awaited(submission.submit)
     job = _awaited(calls.job)
     find_job = _awaited(find.find_job)
-    jobs = _awaited(calls.jobs)
+    jobs = _awaited(listing.jobs)
+    count_jobs = _awaited(listing.count_jobs)
+    change_job = _awaited(listing.change_job)
+    change_jobs = _awaited(listing.change_jobs)
     cancel = _awaited(calls.cancel)
     pause = _awaited(calls.pause)
     resume = _awaited(calls.resume)
     retry = _awaited(calls.retry)
     logs = _awaited(calls.logs)
-    metrics = _awaited(calls.metrics)
+    metrics = _awaited(figures.metrics)
+    curves = _awaited(figures.curves)
+    samples = _awaited(figures.samples)
+    job_analytics = _awaited(figures.job_analytics)
+    analytics_summary = _awaited(figures.analytics_summary)
+    compare_jobs = _awaited(figures.compare_jobs)
+    compared_as_csv = _awaited(figures.compared_as_csv)
+    trends = _awaited(figures.trends)
     events = _awaited(calls.events)
     checkpoints = _awaited(calls.checkpoints)
     artifacts = _awaited(calls.artifacts)
@@ -78,13 +105,57 @@ class AsyncClient:
     pause_schedule = _awaited(calls.pause_schedule)
     resume_schedule = _awaited(calls.resume_schedule)
     delete_schedule = _awaited(calls.delete_schedule)
+    templates = _awaited(templating.templates)
+    template = _awaited(templating.template)
+    template_versions = _awaited(templating.template_versions)
+    save_template = _awaited(templating.save_template)
+    delete_template = _awaited(templating.delete_template)
+    fill_template = _awaited(templating.fill_template)
+    submit_template = _awaited(templating.submit_template)
+    job_template = _awaited(templating.job_template)
     keep = _awaited(calls.keep)
     retention = _awaited(calls.retention)
     apply_retention = _awaited(calls.apply_retention)
     last_cleanup = _awaited(calls.last_cleanup)
+    channels = _awaited(telling.channels)
+    channel = _awaited(telling.channel)
+    add_channel = _awaited(telling.add_channel)
+    change_channel = _awaited(telling.change_channel)
+    remove_channel = _awaited(telling.remove_channel)
+    rotate_channel_secret = _awaited(telling.rotate_channel_secret)
+    test_channel = _awaited(telling.test_channel)
+    deliveries = _awaited(telling.deliveries)
+    delivery = _awaited(telling.delivery)
+    resend_delivery = _awaited(telling.resend_delivery)
+    secrets = _awaited(secrecy.secrets)
+    set_secret = _awaited(secrecy.set_secret)
+    remove_secret = _awaited(secrecy.remove_secret)
+    whoami = _awaited(people.whoami)
+    log_in = _awaited(people.log_in)
+    users = _awaited(people.users)
+    user = _awaited(people.user)
+    create_user = _awaited(people.create_user)
+    change_user = _awaited(people.change_user)
+    change_password = _awaited(people.change_password)
+    keys = _awaited(people.keys)
+    create_key = _awaited(people.create_key)
+    revoke_key = _awaited(people.revoke_key)
+    tenants = _awaited(people.tenants)
+    create_tenant = _awaited(people.create_tenant)
+    change_tenant = _awaited(people.change_tenant)
+    quotas = _awaited(people.quotas)
+    limits = _awaited(people.limits)
+    set_quotas = _awaited(people.set_quotas)
+    audit = _awaited(people.audit)
+    export_audit = _awaited(people.export_audit)
 
     async def watch(
-        self, job_id: str | None = None, *, after: int = 0, patience: float | None = PATIENCE
+        self,
+        job_id: str | None = None,
+        *,
+        after: int | Literal["latest"] = 0,
+        patience: float | None = PATIENCE,
+        heard: Callable[[str | None], object] = unheard,
     ) -> AsyncIterator[EventRead]:
         """Client.watch for asyncio."""
         feed = Feed(self.url, job_id, after, patience)
@@ -93,15 +164,18 @@ class AsyncClient:
             try:
                 with feed.call().request() as request:
                     async with self._http.stream(**request, timeout=FEED_TIMEOUT) as response:
-                        if response.is_client_error:
+                        if response.is_client_error or response.is_redirect:
                             await response.aread()
                             calls.check(response)
                         async for line in response.aiter_lines():
+                            if response.is_success:
+                                heard(None)
                             if event := feed.take(line):
                                 yield event
             except httpx.TransportError as error:
                 cause = cause_of(error)
             if not feed.ended:
+                heard(cause)
                 await asyncio.sleep(feed.pause(cause, time.monotonic()))
 
     async def follow_logs(self, job_id: str, *, stream: str = "all", tail: int = 200) -> AsyncIterator[str]:

@@ -5,7 +5,7 @@ A Call yields itself and returns its answer, so conversations of several calls r
 """
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -16,11 +16,10 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from runyard.domain.lifecycle import State
 from runyard.protocol.specs import Spec
 from runyard.schemas.artifacts import ArtifactRead
 from runyard.schemas.datasets import DataSetRead
-from runyard.schemas.jobs import CheckpointRead, EventRead, JobDetail, JobRead, LogLines, MetricRead
+from runyard.schemas.jobs import CheckpointRead, EventRead, JobDetail, LogLines
 from runyard.schemas.page import Page
 from runyard.schemas.problems import ProblemDetails
 from runyard.schemas.retention import CleanupRead, RetentionRead
@@ -48,6 +47,8 @@ class Call(Generic[Answer]):
     upload: tuple[str, Path] | None = None
     patient: bool = False
     """The server may check data before it answers."""
+    anonymous: bool = False
+    """Sent without the key."""
     sink: Callable[[bytes], object] | None = None
 
     def __iter__(self) -> Generator["Call[Any]", Any, Answer]:
@@ -75,6 +76,8 @@ class Call(Generic[Answer]):
         }
         if self.patient:
             request["timeout"] = CHECK_TIMEOUT
+        if self.anonymous:
+            request["auth"] = None
         if self.upload is None:
             yield request if self.body is None else request | {"json": self.body}
             return
@@ -115,6 +118,9 @@ def check(response: httpx.Response) -> None:
         details = ProblemDetails.model_validate_json(response.content)
     except ValidationError:
         details = _unexpected(response.status_code, f"{response.status_code} {response.reason_phrase}")
+    if response.next_request is not None:  # not followed: a key is for the server that was named, and for no other
+        elsewhere = response.next_request.url.copy_with(path="/", query=None, fragment=None)
+        details.hint = f"it sends on to {elsewhere}: give that address if you trust it"
     after = response.headers.get("Retry-After", "")
     raise ApiError(response.status_code, details, float(after) if after.isdecimal() else None)
 
@@ -131,34 +137,21 @@ def _unexpected(status: int, answer: str) -> ProblemDetails:
 
 
 def health() -> Call[Health]:
-    return _get("/health", Health)
+    return get("/health", Health)
 
 
 def system() -> Call[SystemRead]:
-    return _get(f"{API}/system", SystemRead)
+    return get(f"{API}/system", SystemRead)
 
 
 def post_job(spec: Spec, idempotency_key: str) -> Call[JobDetail]:
     body = json.loads(spec.model_dump_json(exclude_unset=True)) | {"kind": spec.kind}
     headers = {"Idempotency-Key": idempotency_key}
-    return Call("POST", f"{API}/jobs", _parser(JobDetail), body=body, headers=headers, patient=True)
+    return Call("POST", f"{API}/jobs", parser(JobDetail), body=body, headers=headers, patient=True)
 
 
 def job(job_id: str) -> Call[JobDetail]:
-    return _get(_job(job_id), JobDetail)
-
-
-def jobs(
-    *,
-    state: Sequence[State | str] = (),
-    kind: str | None = None,
-    name: str | None = None,
-    cursor: str | None = None,
-    limit: int = 50,
-) -> Call[Page[JobRead]]:
-    """One page, newest first; `name` is any part of a name."""
-    params = _given(state=[str(s) for s in state], kind=kind, name=name, cursor=cursor, limit=limit)
-    return _get(f"{API}/jobs", Page[JobRead], params)
+    return get(job_path(job_id), JobDetail)
 
 
 def cancel(job_id: str) -> Call[JobDetail]:
@@ -184,110 +177,111 @@ def retry(job_id: str, *, fix: bool = False) -> Call[JobDetail]:
 
 def logs(job_id: str, *, stream: str = "all", tail: int | None = None, offset: int | None = None) -> Call[LogLines]:
     """The last `tail` lines, or what came after `offset`; `stream` is stdout, stderr or all."""
-    return _get(f"{_job(job_id)}/logs", LogLines, _given(stream=stream, tail=tail, offset=offset))
-
-
-def metrics(job_id: str, *, split: str | None = None, after_step: int | None = None) -> Call[list[MetricRead]]:
-    return _get(f"{_job(job_id)}/metrics", list[MetricRead], _given(split=split, after_step=after_step))
+    return get(f"{job_path(job_id)}/logs", LogLines, given(stream=stream, tail=tail, offset=offset))
 
 
 def events(job_id: str | None = None, *, after: int = 0, limit: int = 1000) -> Call[Page[EventRead]]:
     """Entries of the feed after a cursor: of one job, or of all."""
-    return _get(f"{_feed(job_id)}/events", Page[EventRead], {"after": after, "limit": limit})
+    return get(f"{_feed(job_id)}/events", Page[EventRead], {"after": after, "limit": limit})
 
 
-def stream(job_id: str | None, after: int) -> Call[None]:
+def stream(job_id: str | None, after: int | str) -> Call[None]:
     headers = {"Accept": "text/event-stream"}
-    return Call("GET", f"{_feed(job_id)}/stream", _nothing, params={"after": after}, headers=headers)
+    return Call("GET", f"{_feed(job_id)}/stream", nothing, params={"after": after}, headers=headers)
 
 
 def checkpoints(job_id: str) -> Call[list[CheckpointRead]]:
-    return _get(f"{_job(job_id)}/checkpoints", list[CheckpointRead])
+    return get(f"{job_path(job_id)}/checkpoints", list[CheckpointRead])
 
 
 def artifacts(job_id: str) -> Call[list[ArtifactRead]]:
-    return _get(f"{_job(job_id)}/artifacts", list[ArtifactRead])
+    return get(f"{job_path(job_id)}/artifacts", list[ArtifactRead])
 
 
 def content(path: str, sink: Callable[[bytes], object]) -> Call[None]:
     """A file or ZIP below the API's root, handed to `sink` in pieces."""
-    return Call("GET", f"{API}{path}", _nothing, sink=sink)
+    return Call("GET", f"{API}{path}", nothing, sink=sink)
 
 
 def post_dataset(path: Path, name: str) -> Call[DataSetRead]:
-    return Call("POST", f"{API}/datasets", _parser(DataSetRead), upload=(name, path), patient=True)
+    return Call("POST", f"{API}/datasets", parser(DataSetRead), upload=(name, path), patient=True)
+
+
+def fetch_dataset(url: str, name: str | None) -> Call[DataSetRead]:
+    body = given(url=url, name=name)
+    return Call("POST", f"{API}/datasets/fetch", parser(DataSetRead), body=body, patient=True)
 
 
 def datasets(*, cursor: str | None = None, limit: int = 50) -> Call[Page[DataSetRead]]:
     """One page, newest first."""
-    return _get(f"{API}/datasets", Page[DataSetRead], _given(cursor=cursor, limit=limit))
+    return get(f"{API}/datasets", Page[DataSetRead], given(cursor=cursor, limit=limit))
 
 
 def dataset(dataset_id: str) -> Call[DataSetRead]:
-    return _get(f"{API}/datasets/{quote(dataset_id, safe='')}", DataSetRead)
+    return get(f"{API}/datasets/{quote(dataset_id, safe='')}", DataSetRead)
 
 
 def delete_dataset(dataset_id: str) -> Call[None]:
-    return Call("DELETE", f"{API}/datasets/{quote(dataset_id, safe='')}", _nothing)
+    return Call("DELETE", f"{API}/datasets/{quote(dataset_id, safe='')}", nothing)
 
 
 def post_schedule(body: Mapping[str, Any]) -> Call[ScheduleRead]:
-    return Call("POST", f"{API}/schedules", _parser(ScheduleRead), body=body, patient=True)
+    return Call("POST", f"{API}/schedules", parser(ScheduleRead), body=body, patient=True)
 
 
 def schedules(*, cursor: str | None = None, limit: int = 50) -> Call[Page[ScheduleRead]]:
     """One page, newest first."""
-    return _get(f"{API}/schedules", Page[ScheduleRead], _given(cursor=cursor, limit=limit))
+    return get(f"{API}/schedules", Page[ScheduleRead], given(cursor=cursor, limit=limit))
 
 
 def schedule(name: str) -> Call[ScheduleRead]:
     """By id or name, as all that is asked of one."""
-    return _get(_schedule(name), ScheduleRead)
+    return get(_schedule(name), ScheduleRead)
 
 
 def pause_schedule(name: str) -> Call[ScheduleRead]:
     """Nothing is submitted until it is resumed; what is missed meanwhile is not made up for."""
-    return Call("POST", f"{_schedule(name)}/pause", _parser(ScheduleRead))
+    return Call("POST", f"{_schedule(name)}/pause", parser(ScheduleRead))
 
 
 def resume_schedule(name: str) -> Call[ScheduleRead]:
-    return Call("POST", f"{_schedule(name)}/resume", _parser(ScheduleRead))
+    return Call("POST", f"{_schedule(name)}/resume", parser(ScheduleRead))
 
 
 def delete_schedule(name: str) -> Call[None]:
     """The jobs that it has made stay."""
-    return Call("DELETE", _schedule(name), _nothing)
+    return Call("DELETE", _schedule(name), nothing)
 
 
 def keep(job_id: str, *, keep: bool = True) -> Call[JobDetail]:
     """Never remove anything of a job, nor of those that it needs; False lets it go its way again."""
-    return Call("POST", f"{_job(job_id)}/keep", _parser(JobDetail), body={"keep": keep})
+    return Call("POST", f"{job_path(job_id)}/keep", parser(JobDetail), body={"keep": keep})
 
 
 def retention() -> Call[RetentionRead]:
     """What would be removed now, why, and how many bytes."""
-    return _get(f"{API}/retention", RetentionRead)
+    return get(f"{API}/retention", RetentionRead)
 
 
 def apply_retention() -> Call[CleanupRead]:
     """Have it removed now; `last_cleanup` tells when that is done."""
-    return Call("POST", f"{API}/retention", _parser(CleanupRead))
+    return Call("POST", f"{API}/retention", parser(CleanupRead))
 
 
 def last_cleanup() -> Call[CleanupRead]:
-    return _get(f"{API}/retention/last", CleanupRead)
+    return get(f"{API}/retention/last", CleanupRead)
 
 
-def _get(path: str, model: type[Answer], params: Mapping[str, Any] | None = None) -> Call[Answer]:
+def get(path: str, model: type[Answer], params: Mapping[str, Any] | None = None) -> Call[Answer]:
     shape: Any = model
-    return Call("GET", path, _parser(shape), params=params or {})
+    return Call("GET", path, parser(shape), params=params or {})
 
 
 def _act(job_id: str, verb: str) -> Call[JobDetail]:
-    return Call("POST", f"{_job(job_id)}/{verb}", _parser(JobDetail))
+    return Call("POST", f"{job_path(job_id)}/{verb}", parser(JobDetail))
 
 
-def _job(job_id: str) -> str:
+def job_path(job_id: str) -> str:
     return f"{API}/jobs/{quote(job_id, safe='')}"
 
 
@@ -296,17 +290,17 @@ def _schedule(name: str) -> str:
 
 
 def _feed(job_id: str | None) -> str:
-    return API if job_id is None else _job(job_id)
+    return API if job_id is None else job_path(job_id)
 
 
 @cache
-def _parser(shape: Any) -> Callable[[bytes], Any]:
+def parser(shape: Any) -> Callable[[bytes], Any]:
     return TypeAdapter(shape).validate_json
 
 
-def _nothing(_body: bytes) -> None:
+def nothing(_body: bytes) -> None:
     return None
 
 
-def _given(**params: Any) -> dict[str, Any]:
+def given(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value not in (None, [])}

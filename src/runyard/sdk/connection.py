@@ -1,15 +1,16 @@
 """What both clients do alike: addresses, time limits, and when to ask again."""
 
 import ipaddress
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
 import httpx
 
-from runyard.sdk import calls
-from runyard.sdk.errors import ApiError, ClientError, NoServerError
+from runyard.sdk import calls, credentials
+from runyard.sdk.errors import ApiError, NoServerError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -27,15 +28,26 @@ CLOSED = "the connection was closed"
 
 
 class Connection:
-    """Where the server is."""
+    """Where the server is, and by which key it knows us.
 
-    def __init__(self, url: str | None) -> None:
-        self.url = (url or DEFAULT_URL).rstrip("/")
-        if not self.url.startswith(("http://", "https://")):
-            raise ClientError(f"{self.url} is no address of a server", hint=f"it looks like {DEFAULT_URL}")
+    The environment is read here, and nowhere else in this package: a program that makes a client is the user's own, so
+    that nothing of ours has been started that could hand it over.
+    """
+
+    def __init__(self, url: str | None, key: str | None = None, environment: Mapping[str, str] = os.environ) -> None:
+        """RUNYARD_URL and RUNYARD_KEY count where nothing is given; an empty key is none. Raises ClientError."""
+        self.url = (url or environment.get(credentials.URL, "").strip() or DEFAULT_URL).rstrip("/")
+        address = credentials.address(self.url)
+        found = credentials.key_for(self.url, environment) if key is None else key.strip()
         # A proxy from the environment is for the world outside.
-        near = _is_loopback(httpx.URL(self.url).host)
-        self.options: dict[str, Any] = {"base_url": self.url, "timeout": TIMEOUT, "trust_env": not near}
+        near = is_loopback(address)
+        self.options: dict[str, Any] = {
+            "base_url": self.url,
+            "timeout": TIMEOUT,
+            "trust_env": not near,
+            "auth": credentials.Bearer(found, address) if found else None,
+            "follow_redirects": False,
+        }
 
     def lost(self, error: httpx.TransportError) -> NoServerError:
         return NoServerError(self.url, cause_of(error))
@@ -75,6 +87,10 @@ def cause_of(error: httpx.TransportError) -> str:
     return str(error) or type(error).__name__
 
 
+def unheard(_lost: str | None) -> None:
+    """For those who need not know how the connection is."""
+
+
 def worth_repeating(call: calls.Call[Any], error: httpx.TransportError) -> bool:
     return call.repeatable and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
 
@@ -87,7 +103,9 @@ def as_method(method: Any, described: Callable[..., Any]) -> None:
     method.__signature__ = own.replace(parameters=parameters)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Does what is sent there stay on this machine?"""
+    host = httpx.URL(url).host
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

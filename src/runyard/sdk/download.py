@@ -6,19 +6,21 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
+from runyard.protocol import names
 from runyard.schemas.artifacts import ArtifactRead
 from runyard.sdk import calls
 from runyard.sdk.errors import ChecksumError, ClientError
 
 Steps = calls.Call[Any] | calls.Work[Any]
 CHUNK = 1 << 20
+ENCRYPTED = 1
 
 
 @dataclass(frozen=True)
@@ -56,30 +58,30 @@ def download_logs(job_id: str, to: Path | str) -> Generator[Steps, Any, Saved]:
 def download_artifact(artifact: ArtifactRead, to: Path | str) -> Generator[Steps, Any, Saved]:
     """One file, under its own name where `to` is a folder."""
     to = Path(to)
-    to = _free(to / Path(artifact.path).name if to.is_dir() else to)
-    with _beside(to) as part:
+    to = free(to / Path(artifact.path).name if to.is_dir() else to)
+    with beside(to) as part:
         yield from calls.content(f"/artifacts/{artifact.artifact_id}/content", part.write)
         part.seek(0)
         digest = yield from calls.Work(lambda: hashlib.file_digest(part, "sha256").hexdigest())
         if digest != artifact.hash_sha256:
             raise ChecksumError(artifact.path, [f"SHA-256 is {digest}"])
-        _keep(part, to)
+        keep(part, to)
     return Saved(to, 1, to.stat().st_size, 1)
 
 
 def _download(path: str, to: Path, wanted: Mapping[str, str]) -> Generator[Steps, Any, Saved]:
-    to = _free(to)
-    with _beside(to) as part:
+    to = free(to)
+    with beside(to) as part:
         yield from calls.content(path, part.write)
         part.seek(0)
         if to.suffix != ".zip":
             return (yield from calls.Work(lambda: _unpack(part, to, wanted)))
         saved = yield from calls.Work(lambda: _check(part, to, wanted))
-        _keep(part, to)
+        keep(part, to)
         return saved
 
 
-def _free(to: Path) -> Path:
+def free(to: Path) -> Path:
     to = to.absolute()
     is_empty = to.is_dir() and not any(to.iterdir())
     if to.exists() and not is_empty:
@@ -89,7 +91,7 @@ def _free(to: Path) -> Path:
 
 
 @contextmanager
-def _beside(to: Path) -> Iterator[BufferedRandom]:
+def beside(to: Path) -> Iterator[BufferedRandom]:
     """A file in the target's folder, gone at the end unless it was given its name."""
     path = to.with_name(f".{to.name}.{os.getpid()}")
     try:
@@ -99,7 +101,7 @@ def _beside(to: Path) -> Iterator[BufferedRandom]:
         path.unlink(missing_ok=True)
 
 
-def _keep(part: BufferedRandom, to: Path) -> None:
+def keep(part: BufferedRandom, to: Path) -> None:
     part.flush()
     Path(part.name).rename(to)
 
@@ -107,6 +109,7 @@ def _keep(part: BufferedRandom, to: Path) -> None:
 def _unpack(part: BufferedRandom, to: Path, wanted: Mapping[str, str]) -> Saved:
     folder = to.with_name(f".{to.name}.{os.getpid()}.folder")
     try:
+        folder.mkdir()
         saved = _check(part, to, wanted, folder)
         _rename(folder, to)
     finally:
@@ -128,11 +131,12 @@ def _check(part: BufferedRandom, to: Path, wanted: Mapping[str, str], folder: Pa
     size, found, wrong = 0, dict[str, str](), list[str]()
     try:
         with zipfile.ZipFile(part) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
+            _require_harmless(members, part)
             for member in members:
                 size += member.file_size
                 found[member.filename] = _read(archive, member, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeError, zlib.error, EOFError) as error:
         raise ChecksumError(to.name, [f"the ZIP is damaged ({error})"]) from None
     wanted = wanted or _enclosed(part)
     checked = 0
@@ -151,21 +155,42 @@ def _enclosed(part: BufferedRandom) -> dict[str, str]:
     with zipfile.ZipFile(part) as archive:
         if "SHA256SUMS" not in archive.namelist():
             return {}
-        lines = archive.read("SHA256SUMS").decode().splitlines()
+        lines = archive.read("SHA256SUMS").decode(errors="replace").splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
+def _require_harmless(members: Sequence[zipfile.ZipInfo], part: BufferedRandom) -> None:
+    """A ZIP of a server has plain files under plain names, each once, as they are: neither packed nor encrypted.
+
+    Raises ChecksumError for anything else, be it to write elsewhere or to grow beyond what was downloaded.
+    """
+    if sum(member.file_size for member in members) > part.seek(0, os.SEEK_END):
+        raise ChecksumError("the ZIP", ["its files are larger than itself"])
+    seen = set[str]()
+    for member in members:
+        name, kind = member.filename, member.external_attr >> 16
+        if not names.is_plain(name) or (stat.S_IFMT(kind) and not stat.S_ISREG(kind)):
+            raise ChecksumError("the ZIP", [f"{name!r} would be written outside the target folder"])
+        if name in seen or member.compress_type != zipfile.ZIP_STORED or member.flag_bits & ENCRYPTED:
+            raise ChecksumError("the ZIP", [f"{name!r} is there twice, packed or encrypted, as no server sends it"])
+        seen.add(name)
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new file. Raises ChecksumError where two names of a ZIP mean one file, as they may on other systems."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except (FileExistsError, NotADirectoryError):
+        raise ChecksumError("the ZIP", [f"{path.name!r} would overwrite another of its files"]) from None
+
+
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path | None) -> str:
-    """The SHA-256 of one file, which is written below `folder` under its own name if that name stays inside."""
-    name = PurePosixPath(member.filename)
-    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
-        raise ChecksumError("the ZIP", [f"{member.filename!r} would be written outside the target folder"])
+    """The SHA-256 of one file, which is written below `folder` under its own name."""
     digest = hashlib.sha256()
     with archive.open(member) as source, ExitStack() as stack:
         if folder is not None:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            out = stack.enter_context(target.open("wb"))
+            out = stack.enter_context(_created(folder / member.filename))
         while chunk := source.read(CHUNK):
             digest.update(chunk)
             if folder is not None:

@@ -37,6 +37,7 @@ class NoServerError(ClientError, ConnectionError):
             hint="start one with `runyard serve`, or give its address with --url or RUNYARD_URL",
         )
         self.url = url
+        self.cause = cause
 
 
 class ApiError(ClientError):

@@ -1,6 +1,7 @@
 """One watch: where it is in the feed, and how it gets over outages."""
 
 import random
+from typing import Literal
 
 from runyard.schemas.jobs import EventRead
 from runyard.sdk import calls
@@ -15,10 +16,10 @@ class Feed:
     `patience` is how many seconds in a row the server may be away before NoServerError; None waits forever.
     """
 
-    def __init__(self, url: str, job_id: str | None, after: int, patience: float | None) -> None:
+    def __init__(self, url: str, job_id: str | None, after: int | Literal["latest"], patience: float | None) -> None:
         self.url = url
         self.job_id = job_id
-        self.cursor = after
+        self.cursor: int | str = after
         self.patience = patience
         self.ended = False
         self._type = ""
@@ -62,7 +63,7 @@ class Feed:
         if type_ == "end" or not data:
             return None
         event = EventRead.model_validate_json(data)
-        if event.id <= self.cursor:
+        if isinstance(self.cursor, int) and event.id <= self.cursor:
             return None
         self.cursor = event.id
         return event

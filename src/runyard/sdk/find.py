@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Any
 
 from runyard.schemas.jobs import JobDetail, JobRead
-from runyard.sdk import calls
+from runyard.sdk import calls, listing
 from runyard.sdk.errors import AmbiguousError, ApiError, ClientError
 
 
@@ -16,7 +16,7 @@ def find_job(given: str) -> Generator[calls.Call[Any], Any, JobDetail]:
     if not given:
         raise ClientError("no job was named", hint="give its id, its name, or `last`")
     if given == "last":
-        page = yield from calls.jobs(limit=1)
+        page = yield from listing.jobs(limit=1)
         return (yield from calls.job(page.items[0].id if page.items else given))
     try:
         return (yield from calls.job(given))
@@ -36,7 +36,7 @@ def _fitting(given: str) -> Generator[calls.Call[Any], Any, list[JobRead]]:
     fitting: list[JobRead] = []
     cursor: str | None = None
     while True:
-        page = yield from calls.jobs(cursor=cursor, limit=200)
+        page = yield from listing.jobs(q=given[:200], cursor=cursor, limit=200)
         fitting += [job for job in page.items if job.id.startswith(given) or job.name == given]
         cursor = page.next_cursor
         if cursor is None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from runyard.domain import yamlfile
 from runyard.protocol.problems import Problem, spec_problems
 from runyard.protocol.specs import SPEC_CLASSES, Spec, job_spec
 from runyard.protocol.specs.language import long_form
-from runyard.sdk import yamlfile
 from runyard.sdk.errors import JobFileError
 
 MOST_BYTES = 1 << 20
@@ -27,7 +27,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Spec:
 
     Relative paths start at the file's folder. Raises JobFileError with every problem found.
     """
-    return parse(_read(path), path.absolute().parent, file=str(path), overrides=overrides)
+    return parse(read(path), path.absolute().parent, file=str(path), overrides=overrides)
 
 
 def parse(text: str, folder: Path, *, file: str = "job", overrides: Sequence[str] = ()) -> Spec:
@@ -91,13 +91,12 @@ class _Source:
         problems: list[Problem] = []
         for field in PATH_FIELDS:
             name = _get(spec, field)
-            if name is None or name.startswith(UPLOADED) or (field == ("python",) and os.sep not in name):
+            if name is None:
                 continue
-            path = os.path.abspath(folder / os.path.expanduser(name))  # a venv's python is a link: it stays one
-            if os.path.exists(path):
-                spec = _replace(spec, field, path)
-            elif _is_here(field, name):
-                problems.append(Problem(field=".".join(field), message=f"no such file: {path}"))
+            try:
+                spec = _replace(spec, field, located(field, name, folder))
+            except FileNotFoundError as error:
+                problems.append(Problem(field=".".join(field), message=str(error)))
         if problems:
             raise JobFileError([self._placed(problem) for problem in problems])
         return spec
@@ -110,7 +109,20 @@ class _Source:
         return problem.model_copy(update={"file": self.file, "line": self.document.line(path)})
 
 
-def _read(path: Path) -> str:
+def located(field: tuple[str, ...], name: str, folder: Path) -> str:
+    """What a field names, with its absolute path where that is here; raises FileNotFoundError where it has to be."""
+    if name.startswith(UPLOADED) or (field == ("python",) and os.sep not in name):
+        return name
+    path = os.path.abspath(folder / os.path.expanduser(name))  # a venv's python is a link: it stays one
+    if os.path.exists(path):
+        return path
+    if _is_here(field, name):
+        raise FileNotFoundError(f"no such file: {path}")
+    return name
+
+
+def read(path: Path) -> str:
+    """Raises JobFileError."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise JobFileError([Problem(file=str(path), message="larger than 1 MiB: this is no job file")])

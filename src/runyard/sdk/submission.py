@@ -14,6 +14,7 @@ from runyard.schemas.jobs import JobDetail
 from runyard.sdk import calls, jobfile
 
 Steps = calls.Call[Any]
+ADDRESSES = ("http://", "https://")
 
 
 def submit(
@@ -46,7 +47,12 @@ def _with_uploads(spec: SftSpec | DpoSpec) -> Generator[Steps, Any, SftSpec | Dp
 
 
 def upload(path: Path | str, *, name: str | None = None) -> Generator[Steps, Any, DataSetRead]:
-    """Upload a data file; the one that is already there when name and content are the same."""
+    """Upload a data file, or have the server fetch it if `path` is an http or https address.
+
+    Gives the one that is already there when name and content are the same.
+    """
+    if isinstance(path, str) and path.startswith(ADDRESSES):
+        return (yield from calls.fetch_dataset(path, name))
     path = Path(path)
     return (yield from calls.post_dataset(path, name or path.name))
 

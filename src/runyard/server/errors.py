@@ -52,7 +52,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RunyardError, _on_runyard_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_anything_else)
+    app.add_exception_handler(Exception, on_anything_else)
 
 
 def as_response(error: RunyardError) -> ProblemResponse:
@@ -90,7 +90,7 @@ async def _on_http_exception(_: Request, error: Exception) -> ProblemResponse:
     return response
 
 
-async def _on_anything_else(request: Request, _: Exception) -> ProblemResponse:
+async def on_anything_else(request: Request, _: Exception) -> ProblemResponse:
     """The traceback goes to the server's log alone."""
     log.error("%s %s failed", request.method, request.url.path)
     return problem_response(500, "internal_error", "the server has a fault; its log says more")

@@ -9,6 +9,7 @@ import bisect
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from runyard.db.database import Database
@@ -22,10 +23,13 @@ RING_BYTES = 16 << 20
 PAGE = 1000
 BATCH = 64
 """What one subscriber is given at once, and may keep from being forgotten while it takes it."""
-PULSE_SECONDS = 15.0
+PULSE_SECONDS = 2.0
 """Between two signs of life, to everybody at once: a timer for each would cost more than all else."""
 FALLBACK_SECONDS = 0.5
 """How long an event written by another process may stay unseen."""
+
+Topic = tuple[Literal["tenant", "job_id"], str]
+"""What somebody follows: all that is a tenant's, or one job."""
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class Entry:
     """A row of the feed as JSON; of a state, `final` tells whether the job has ended with it."""
 
     id: int
+    tenant: str
     job_id: str
     type: str
     text: bytes
@@ -43,7 +48,9 @@ class Entry:
 
 def render(row: events.Event) -> Entry:
     final = row.data["after"] in FINAL if row.type == "state" else None
-    return Entry(row.id, row.job_id, row.type, EventRead.model_validate(row).model_dump_json().encode(), final)
+    return Entry(
+        row.id, row.tenant, row.job_id, row.type, EventRead.model_validate(row).model_dump_json().encode(), final
+    )
 
 
 class Hub:
@@ -57,7 +64,7 @@ class Hub:
         self._bytes = 0
         self._floor = 0
         self._news = asyncio.Event()
-        self._waiting: WeakValueDictionary[str | None, asyncio.Event] = WeakValueDictionary()
+        self._waiting: WeakValueDictionary[Topic, asyncio.Event] = WeakValueDictionary()
         self.closed = False
 
     def notify(self) -> None:
@@ -94,17 +101,17 @@ class Hub:
                 log.warning("the feed can't read the database and tries again: %s", error)
                 await asyncio.sleep(FALLBACK_SECONDS)
 
-    def follow(self, cursor: int, job_id: str | None) -> AsyncIterator[Sequence[Entry]]:
-        """Entries after a cursor in batches, now and then an empty one as a sign of life.
+    def follow(self, cursor: int, tenant: str) -> AsyncIterator[Sequence[Entry]]:
+        """A tenant's entries after a cursor in batches, now and then an empty one as a sign of life.
 
-        A job's stream ends, with an entry of type "end", when the job has ended and everything was given. Every
-        stream ends when the hub closes.
+        Every stream ends when the hub closes.
         """
-        return self._follow(cursor, None) if job_id is None else self._follow_to_end(cursor, job_id)
+        return self._follow(cursor, ("tenant", tenant))
 
-    async def _follow_to_end(self, cursor: int, job_id: str) -> AsyncIterator[Sequence[Entry]]:
+    async def follow_job(self, cursor: int, job_id: str) -> AsyncIterator[Sequence[Entry]]:
+        """Those of one job. Ends with an entry of type "end", when the job has ended and everything was given."""
         ended, end = await self._end(cursor, job_id)
-        batches = self._follow(cursor, job_id)
+        batches = self._follow(cursor, ("job_id", job_id))
         while end is None and (batch := await anext(batches, None)) is not None:
             yield batch
             for entry in batch:
@@ -115,11 +122,11 @@ class Hub:
         if end is not None:
             yield [end]
 
-    async def _follow(self, cursor: int, job_id: str | None) -> AsyncIterator[Sequence[Entry]]:
+    async def _follow(self, cursor: int, topic: Topic) -> AsyncIterator[Sequence[Entry]]:
         woken = False
         while not self.closed:
-            event = self._waiting.setdefault(job_id, asyncio.Event())  # before looking, so that no entry slips through
-            batch, cursor = await self._after(cursor, job_id)
+            event = self._waiting.setdefault(topic, asyncio.Event())  # before looking, so that no entry slips through
+            batch, cursor = await self._after(cursor, topic)
             if batch or woken:
                 woken = False
                 yield batch
@@ -129,10 +136,12 @@ class Hub:
                 await event.wait()
                 woken = True
 
-    async def _stored(self, cursor: int, job_id: str | None, limit: int) -> list[Entry]:
-        """Those after a cursor, from the database."""
-        async with self._database.read() as session:
-            return [render(row) for row in await events.after(session, cursor, job_id, limit)]
+    async def _stored(self, cursor: int, topic: Topic | None, limit: int) -> list[Entry]:
+        """Those after a cursor, from the database; without a topic, all of them."""
+        what, name = topic or (None, None)
+        async with self._database.read(tenant=name if what == "tenant" else None) as session:
+            rows = await events.after(session, cursor, name if what == "job_id" else None, limit)
+        return [render(row) for row in rows]
 
     async def _end(self, cursor: int, job_id: str) -> tuple[bool, Entry | None]:
         """Has the job ended? And the last entry of its stream, if moreover nothing follows the cursor."""
@@ -143,25 +152,26 @@ class Hub:
             if await events.after(session, cursor, job_id, 1):
                 return True, None
         read = EventRead(id=cursor, job_id=job_id, at=job.updated_at, type="end", data={"state": job.state})
-        return True, Entry(cursor, job_id, read.type, read.model_dump_json().encode(), True)
+        return True, Entry(cursor, job.tenant, job_id, read.type, read.model_dump_json().encode(), True)
 
-    async def _after(self, cursor: int, job_id: str | None) -> tuple[Sequence[Entry], int]:
+    async def _after(self, cursor: int, topic: Topic) -> tuple[Sequence[Entry], int]:
         """The next entries, and the cursor behind everything that was looked at for them."""
         if cursor < self._floor:
             floor = self._floor
-            batch = await self._stored(cursor, job_id, BATCH)
+            batch = await self._stored(cursor, topic, BATCH)
             return batch, batch[-1].id if batch else floor
         start = bisect.bisect_right(self._ids, cursor)
-        found = self._entries[start : start + BATCH] if job_id is None else self._of_job(start, job_id)
+        found = self._about(start, topic)
         if found:
             return found, found[-1].id
         return found, max(cursor, self._ids[-1]) if self._ids else cursor
 
-    def _of_job(self, start: int, job_id: str) -> list[Entry]:
+    def _about(self, start: int, topic: Topic) -> list[Entry]:
+        what, name = topic
         found: list[Entry] = []
         for position in range(start, len(self._entries)):
             entry = self._entries[position]
-            if entry.job_id == job_id:
+            if (entry.tenant if what == "tenant" else entry.job_id) == name:
                 found.append(entry)
                 if len(found) == BATCH:
                     break
@@ -181,7 +191,9 @@ class Hub:
         if len(self._ids) > 2 * self._size or self._bytes > 2 * RING_BYTES:
             self._forget()
         if entries:
-            self._wake([None, *{entry.job_id for entry in entries}])
+            self._wake(
+                {("tenant", entry.tenant) for entry in entries} | {("job_id", entry.job_id) for entry in entries}
+            )
 
     def _forget(self) -> None:
         """All but the newest: half of what fits, so that it is seldom done."""
@@ -192,7 +204,7 @@ class Hub:
         self._floor = self._ids[cut - 1]
         del self._ids[:cut], self._entries[:cut]
 
-    def _wake(self, topics: Iterable[str | None]) -> None:
+    def _wake(self, topics: Iterable[Topic]) -> None:
         for topic in topics:
             if event := self._waiting.pop(topic, None):
                 event.set()

@@ -5,7 +5,9 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +15,8 @@ from typing import Self
 from runyard.protocol.rundir import write_atomically
 
 FOLDERS = ("runs", "datasets", "models", "cache")
+PRIVATE, PASSED, SEEN = 0o700, 0o711, 0o755
+KEY_BYTES = 32
 PATIENCE_SECONDS = 5.0
 """For one that shares the folder and is just starting."""
 
@@ -24,19 +28,19 @@ class TakenError(RuntimeError):
 class Instance:
     """Holds the data folder while it is entered; the system lets go of it when the process dies, however it dies.
 
-    With `shared`, others that share it may hold it, too. Raises TakenError, naming the server that has it, or saying
-    why the folder can't be used.
+    With `shared`, others that share it may hold it, too; `passed` is for `make_private`. Raises TakenError, naming the
+    server that has it, or saying why the folder can't be used.
     """
 
-    def __init__(self, home: Path, *, shared: bool = False) -> None:
-        self._home, self._shared = home, shared
+    def __init__(self, home: Path, *, shared: bool = False, passed: bool | None = None) -> None:
+        self._home, self._shared, self._passed = home, shared, passed
         self._address = home / "server.json"
         self.id = ""
         """What tells the data folder from all others, wherever it is moved."""
 
     def __enter__(self) -> Self:
         try:
-            make_private(self._home)
+            make_private(self._home, self._passed)
             self._lock = (self._home / "server.lock").open("ab")
             self._hold()
             self.id = (self._home / "id").read_text()
@@ -98,12 +102,40 @@ class Instance:
         return known if isinstance(known, dict) else {}
 
 
-def make_private(home: Path) -> None:
-    """Make the data folder and its parts, for the owner alone."""
-    home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)
+def private_key(home: Path) -> bytes:
+    """The secret of this installation, made at its first start; for its owner's eyes alone."""
+    path = home / "secret.key"
+    with suppress(FileExistsError):
+        # Complete before it has its name: a start that breaks off leaves none, or a whole one.
+        write_once(path, secrets.token_bytes(KEY_BYTES))
+    return path.read_bytes()
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Raises FileExistsError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def make_private(home: Path, passed: bool | None = False) -> None:
+    """Make the data folder and its parts, for the owner alone; or so that other users who know what is theirs get
+    there, and see the models. None leaves it to the server that was there last."""
+    home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    if passed is not None or stat.S_IMODE(home.stat().st_mode) != PASSED:
+        home.chmod(PASSED if passed else PRIVATE)
     for name in FOLDERS:
-        (home / name).mkdir(mode=0o700, exist_ok=True)
+        folder = home / name
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+        if passed and not folder.is_symlink():
+            folder.chmod(SEEN if name == "models" else PASSED)
 
 
 def _forget_broken_uploads(home: Path) -> None:

@@ -3,7 +3,8 @@
 import errno
 import gc
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import uvicorn
 
@@ -36,7 +37,9 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def config() -> uvicorn.Config:
+def config(proxies: Sequence[str] = (), certificate: tuple[Path, Path] | None = None) -> uvicorn.Config:
+    """`proxies` are believed about for whom they ask; `certificate` is its file and that of its key, for https."""
+    chain, key = certificate or (None, None)
     return uvicorn.Config(
         app="",
         lifespan="off",
@@ -44,7 +47,10 @@ def config() -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        ssl_certfile=chain,
+        ssl_keyfile=key,
         ws=Wire,
         ws_per_message_deflate=False,  # costs far more time than loopback saves
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -65,10 +71,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url(listener: socket.socket, host: str) -> str:
-    """As clients write it: port 0 has become a real one."""
+def url(listener: socket.socket, host: str, *, https: bool = False) -> str:
+    """As clients of this machine write it: port 0 has become a real one, and every address this machine's own."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listener.getsockname()[1]}"
+    return f"{'https' if https else 'http'}://{name}:{listener.getsockname()[1]}"
 
 
 def collect_seldom() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -13,11 +13,12 @@ from runyard.server import wire
 from runyard.server.feed import Entry
 
 Batches = AsyncIterator[Sequence[Entry]]
+Revoked = Callable[[], Coroutine[Any, Any, None]]
 STALLED_SECONDS = 60.0
 """A client that takes nothing for so long is left; it can come back with its cursor."""
 LAST_WORD_SECONDS = 1.0
 RETRY_MILLISECONDS = 1000
-ENDED, RESTART, TRY_LATER = 1000, 1012, 1013
+ENDED, NOT_ALLOWED, RESTART, TRY_LATER = 1000, 1008, 1012, 1013
 """WebSocket close codes (RFC 6455 and its registry)."""
 
 
@@ -26,14 +27,15 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches, revoked: Revoked) -> None:
+        """`revoked` comes back when its reader may see it no longer; it ends without its end then."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._batches = batches
+        self._batches, self._revoked = batches, revoked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await until_first(self._send_all(send), _gone(receive, "http.disconnect"))
+        await until_first(self._send_all(send), _gone(receive, "http.disconnect"), self._revoked())
 
     async def _send_all(self, send: Send) -> None:
         await _send(send, b"retry: %d\n\n" % RETRY_MILLISECONDS)
@@ -51,15 +53,16 @@ class TextStream(Response):
 
     media_type = "text/plain"
 
-    def __init__(self, texts: AsyncIterator[str]) -> None:
+    def __init__(self, texts: AsyncIterator[str], revoked: Revoked) -> None:
+        """`revoked` as for the feed."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._texts = texts
+        self._texts, self._revoked = texts, revoked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with contextlib.suppress(StoppingError):
-            await until_first(self._send_all(send), _gone(receive, "http.disconnect"))
+            await until_first(self._send_all(send), _gone(receive, "http.disconnect"), self._revoked())
 
     async def _send_all(self, send: Send) -> None:
         async for text in self._texts:
@@ -67,11 +70,19 @@ class TextStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-async def serve_socket(websocket: WebSocket, batches: Batches) -> None:
-    """Send each entry as a text message; close with 1000 after a job's end, 1012 when the server stops."""
+async def serve_socket(websocket: WebSocket, batches: Batches, revoked: Revoked) -> None:
+    """Send each entry as a text message.
+
+    Closes with 1000 after a job's end, 1012 when the server stops, and 1008 once `revoked` comes back: who reads it may
+    see it no longer.
+    """
     await websocket.accept()
     try:
-        await until_first(_send_messages(websocket, batches), _gone(websocket.receive, "websocket.disconnect"))
+        await until_first(
+            _send_messages(websocket, batches),
+            _gone(websocket.receive, "websocket.disconnect"),
+            _close_when(revoked, websocket),
+        )
     except TimeoutError:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORD_SECONDS):
@@ -90,6 +101,11 @@ async def _send_messages(websocket: WebSocket, batches: Batches) -> None:
             client.send_text(entry.text)
             code = ENDED if entry.type == "end" else code
     await websocket.close(code)
+
+
+async def _close_when(revoked: Revoked, websocket: WebSocket) -> None:
+    await revoked()
+    await websocket.close(NOT_ALLOWED, "sign in again")
 
 
 async def until_first(*coroutines: Coroutine[Any, Any, None]) -> None:

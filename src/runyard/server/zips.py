@@ -2,13 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 from zipstream import ZipStream
 
-from runyard.services.downloads import Bundle
+from runyard.services.downloads import Bundle, Readable
 
 PIECE_BYTES = 1 << 20
 CHECKSUMS = "SHA256SUMS"
@@ -25,7 +24,9 @@ class ZipResponse(StreamingResponse):
             if not bundle.checksums:
                 pieces = _summed(pieces, digests[member.name])
             zipped.add(pieces, member.name, size=member.size)
-        if bundle.checksums:
+        if CHECKSUMS in digests:
+            pass  # the job's own file
+        elif bundle.checksums:
             zipped.add(bundle.checksums, CHECKSUMS)
         else:
             zipped.add(_sums(digests), CHECKSUMS, size=sum(map(len, _sums(digests))))
@@ -52,7 +53,7 @@ def _sums(digests: Mapping[str, "hashlib._Hash"]) -> Iterator[bytes]:
         yield f"{digest.hexdigest()}  {name}\n".encode()
 
 
-def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+def _pieces(file: Readable, size: int) -> Iterator[bytes]:
     """The first `size` bytes: a file that grows meanwhile is sent as it was."""
     while size > 0:
         piece = file.read(min(PIECE_BYTES, size))

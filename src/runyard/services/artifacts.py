@@ -1,24 +1,25 @@
-"""Files that a job leaves: which there are, and where they lie for a download."""
+"""Files that a job leaves: which there are, and each of them open for a download."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 from runyard.db.database import Session
 from runyard.db.queries import artifacts as queries
 from runyard.db.queries import checkpoints
 from runyard.db.tables import Artifact, Checkpoint
 from runyard.domain.errors import NotFoundError
-from runyard.services import jobs
+from runyard.services import jobs, paths
 from runyard.services.context import Context
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An artifact and its file."""
+    """An artifact and its file, which is the caller's to close."""
 
     artifact: Artifact
-    path: Path
+    file: BinaryIO
 
 
 async def of_job(session: Session, job_id: str) -> Sequence[Artifact]:
@@ -36,18 +37,11 @@ async def stored(session: Session, artifact_id: str, context: Context) -> Stored
     artifact = await queries.get(session, artifact_id)
     if artifact is None:
         raise NotFoundError(f"there is no artifact {artifact_id[:100]!r}")
-    path = within(context.rundir(artifact.job_id).root, artifact.path)
-    if path is None or not path.is_file():
-        raise NotFoundError(f"the file {artifact.path} of job {artifact.job_id} is no longer there")
-    if path.stat().st_size != artifact.size_bytes:
-        raise NotFoundError(f"the file {artifact.path} of job {artifact.job_id} was changed after it was written")
-    return Stored(artifact, path)
-
-
-def within(root: Path, name: str) -> Path | None:
-    """The path, links followed, unless it leaves the folder."""
     try:
-        path = (root / name).resolve()
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return path if path.is_relative_to(root.resolve()) else None
+        file = paths.opened(context.rundir(artifact.job_id).root, artifact.path)
+    except FileNotFoundError:
+        raise NotFoundError(f"the file {artifact.path} of job {artifact.job_id} is no longer there") from None
+    if os.fstat(file.fileno()).st_size != artifact.size_bytes:
+        file.close()
+        raise NotFoundError(f"the file {artifact.path} of job {artifact.job_id} was changed after it was written")
+    return Stored(artifact, file)

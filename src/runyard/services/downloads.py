@@ -3,19 +3,22 @@
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from runyard.db.database import Session
 from runyard.db.queries import artifacts, checkpoints
 from runyard.db.tables import Artifact, Job
 from runyard.domain.errors import NotFoundError, NotReadyError
 from runyard.domain.lifecycle import ACTIVE, FINAL, State
+from runyard.domain.masks import Mask
+from runyard.protocol import names
 from runyard.protocol.rundir import RunDir
-from runyard.services import jobs
-from runyard.services.artifacts import within
+from runyard.services import jobs, origins, paths, secrets
 from runyard.services.context import Context
+from runyard.services.logs import covered
 
 LOGS = ("stdout.log", "stderr.log", "stacks.txt")
 MODEL_KINDS = ("model", "merged_model")
@@ -26,12 +29,42 @@ MODEL_HINTS = {
 }
 
 
+class Readable(Protocol):
+    """As much of an open file as sending it needs."""
+
+    @property
+    def name(self) -> str: ...
+    def read(self, count: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+@dataclass
+class Covered:
+    """A file from its start on, without what must not be shown."""
+
+    file: BinaryIO
+    mask: Mask
+    place: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    def read(self, count: int, /) -> bytes:
+        piece = covered(self.file, self.place, count, self.mask)
+        self.place += len(piece)
+        return piece
+
+    def close(self) -> None:
+        self.file.close()
+
+
 @dataclass(frozen=True)
 class Member:
     """An open file, and as much of it as there was when it was opened."""
 
     name: str
-    file: BinaryIO
+    file: Readable
     size: int
 
 
@@ -45,9 +78,11 @@ class Bundle:
     """SHA-256 sums, as recorded when the files were written, in the format of sha256sum; empty for files that still
     grow, which are summed while they are sent."""
 
-    def add(self, path: Path, name: str) -> Member:
-        file = path.open("rb")
-        self.members.append(Member(name, file, os.fstat(file.fileno()).st_size))
+    def add(self, root: Path, name: str, prefix: str = "", mask: Mask | None = None) -> Member:
+        """A file of a folder. Raises FileNotFoundError."""
+        file = paths.opened(root, name)
+        readable = Covered(file, mask) if mask else file
+        self.members.append(Member(prefix + name, readable, os.fstat(file.fileno()).st_size))
         return self.members[-1]
 
     def close(self) -> None:
@@ -75,20 +110,19 @@ async def checkpoint(session: Session, job_id: str, step: int, context: Context)
         hint=f"it has: {', '.join(map(str, kept))}" if kept else "it has none yet",
     )
     row = next((row for row in rows if row.step == step and row.removed_at is None), None)
-    root = context.rundir(job.id).root
-    folder = within(root, row.path) if row else None
+    folder = origins.folder(row, context) if row else None
     if row is None or folder is None:
         raise gone
     bundle = _bundle(job, f"checkpoint-{step}")
-    try:
-        for path in sorted(_files(folder)):
-            bundle.add(path, f"{folder.name}/{path.relative_to(folder)}")
-    except FileNotFoundError:
-        bundle.members.clear()
+    for name in _files(folder):
+        with suppress(FileNotFoundError):  # a link that leads out of the folder
+            bundle.add(folder, name, f"{folder.name}/")
     if not bundle.members or not folder.is_dir():  # rotated away while it was opened
         bundle.close()
         raise gone
-    bundle.checksums = "".join(f"{digest}  {folder.name}/{name}\n" for name, digest in row.files.items())
+    sent = {member.name for member in bundle.members}
+    sums = ((f"{folder.name}/{name}", digest) for name, digest in row.files.items())
+    bundle.checksums = "".join(f"{digest}  {name}\n" for name, digest in sums if name in sent)
     return bundle
 
 
@@ -96,11 +130,14 @@ async def logs(session: Session, job_id: str, context: Context) -> Bundle:
     """Output and errors of every attempt, and the history of events. Raises NotFoundError and NotReadyError."""
     job = await jobs.get(session, job_id)
     rundir = context.rundir(job.id)
+    mask = secrets.require_mask(rundir, context)
     bundle = _bundle(job, "logs")
     attempts = (rundir.attempt(number) for number in rundir.attempts())
     for path in [rundir.events, *(folder / name for folder in attempts for name in LOGS)]:
-        if path.is_file() and (path.name != "stacks.txt" or path.stat().st_size):
-            bundle.add(path, str(path.relative_to(rundir.root)))
+        with suppress(FileNotFoundError):
+            member = bundle.add(rundir.root, str(path.relative_to(rundir.root)), mask=mask)
+            if path.name == "stacks.txt" and not member.size:
+                bundle.members.pop().file.close()
     if not bundle.members:
         hint = None if State(job.state) in FINAL else "wait until it has started"
         raise NotReadyError(f"job {job.id} is {job.state} and has no logs", hint=hint)
@@ -109,19 +146,27 @@ async def logs(session: Session, job_id: str, context: Context) -> Bundle:
 
 def _open(bundle: Bundle, rundir: RunDir, files: Sequence[Artifact]) -> Bundle:
     for item in files:
-        path = within(rundir.root, item.path)
-        if path is None or not path.is_file() or bundle.add(path, item.path).size != item.size_bytes:
+        if not _is_as_written(bundle, rundir, item):
             bundle.close()
             raise NotFoundError(f"{item.path} is not there as it was written: the run folder was changed")
     bundle.checksums = "".join(f"{item.hash_sha256}  {item.path}\n" for item in files)
-    if rundir.manifest.is_file():
-        bundle.add(rundir.manifest, rundir.manifest.name)
+    with suppress(FileNotFoundError):
+        if rundir.manifest.name not in {item.path for item in files}:
+            bundle.add(rundir.root, rundir.manifest.name)
     return bundle
 
 
-def _files(folder: Path) -> Iterable[Path]:
-    """Regular files; links are not followed out of the folder."""
-    return (path for path in folder.rglob("*") if path.is_file() and within(folder, str(path)))
+def _is_as_written(bundle: Bundle, rundir: RunDir, item: Artifact) -> bool:
+    try:
+        return names.is_plain(item.path) and bundle.add(rundir.root, item.path).size == item.size_bytes
+    except FileNotFoundError:
+        return False
+
+
+def _files(folder: Path) -> Iterable[str]:
+    """Whatever is no folder, under names that can be unpacked anywhere."""
+    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return (name for path in found if names.is_plain(name := str(path.relative_to(folder))))
 
 
 def _bundle(job: Job, what: str) -> Bundle:

@@ -11,12 +11,13 @@ from runyard.db.queries import attempts, checkpoints, estimates, events, idempot
 from runyard.db.queries import jobs as queries
 from runyard.db.tables import Attempt, IdempotencyKey, Job
 from runyard.domain import advice
+from runyard.domain.access import Owner
 from runyard.domain.advice import Advice
 from runyard.domain.cures import Facts
-from runyard.domain.errors import NotReadyError
+from runyard.domain.errors import InvalidError, NotReadyError
 from runyard.domain.lifecycle import State
 from runyard.protocol.specs import Spec, job_spec
-from runyard.services import jobs, submissions
+from runyard.services import jobs, sources, submissions
 from runyard.services.context import Context
 
 ACTOR = "advice"
@@ -44,7 +45,7 @@ async def advise(session: Session, job: Job) -> Advice | None:
 
 async def made(session: Session, job: Job) -> Job | None:
     """The copy of a job that was made before, after this very failure."""
-    known = await idempotency.get(session, _key(job))
+    known = await idempotency.get(session, job.user, _key(job))
     return await jobs.get(session, known.job_id) if known else None
 
 
@@ -52,7 +53,7 @@ async def submit(session: Session, job: Job, making: Making, context: Context) -
     """Queue a copy of a failed job with the change that its advice names; asked twice, the same one.
 
     It goes on from the newest checkpoint where its steps stay the same, else it begins like the first.
-    Raises NotReadyError when there is no such change.
+    Raises NotReadyError when there is no such change, and InvalidError when its model's code is no longer trusted.
     """
     if known := await made(session, job):
         return known
@@ -62,11 +63,13 @@ async def submit(session: Session, job: Job, making: Making, context: Context) -
             f"there is no change to make to this {job.state} job by itself",
             hint=found.explanation if found else "`retry --fix` is for jobs that failed",
         )
+    sources.require_trust(job.spec, context)
     copy = _copy(job, found, making)
     await _place(session, copy, job, found, context)
     copy.estimated_seconds = await estimates.of_job(session, copy)
     await queries.add(session, copy, making.actor)
-    await idempotency.add(session, IdempotencyKey(key=_key(job), body_sha256="", job_id=copy.id, created_at=making.at))
+    made_once = IdempotencyKey(user=job.user, key=_key(job), body_sha256="", job_id=copy.id, created_at=making.at)
+    await idempotency.add(session, made_once)
     text = f"{_words(found)}: tried again as job {copy.id}, {_where(copy)}"
     message = events.Message(job.attempts, text, "info", {"fixed_by": copy.id})
     await events.say(session, job.id, making.at, message)
@@ -86,7 +89,7 @@ async def follow(session: Session, job: Job, making: Making, context: Context) -
         return None
     try:
         return await submit(session, job, making, context)
-    except NotReadyError:
+    except (NotReadyError, InvalidError):
         return None
 
 
@@ -118,8 +121,8 @@ def _copy(job: Job, found: Advice, making: Making) -> Job:
     asked, resolved = (
         job_spec.validate_python(advice.apply(fields, found.changes)) for fields in (job.spec, job.resolved_spec)
     )
-    copy = submissions.row(asked, resolved, making.job_id, making.at)
-    copy.name, copy.user, copy.parent_id = job.name, job.user, job.id
+    copy = submissions.row(asked, resolved, Owner(job.user, job.tenant), making.job_id, making.at)
+    copy.name, copy.parent_id, copy.template = job.name, job.id, job.template
     copy.data_sha256 = job.data_sha256
     return copy
 

@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from runyard.db.tables import Job
+from runyard.domain.access import Caller
 from runyard.domain.errors import InvalidError
 from runyard.protocol import commands
 from runyard.protocol.problems import Problem
 from runyard.protocol.specs.script import ScriptSpec
+from runyard.services import sources
+from runyard.services.context import Context
 
 
-async def require_unchanged(job: Job) -> None:
-    """Raise InvalidError when data or model were removed, or data changed, while the job did not run.
+async def require_unchanged(job: Job, caller: Caller, context: Context) -> None:
+    """Raise InvalidError when data or model were removed, or data changed, while the job did not run, or its model's
+    own code is no longer trusted; ForbiddenError when its tenant may no longer run scripts.
 
     Reads whole files: not for the middle of a transaction.
     """
+    if job.kind == "script":
+        sources.require_scripts(caller)
+    sources.require_trust(job.spec, context)
     spec = job.resolved_spec
     problems = commands.missing(ScriptSpec.model_validate(spec)) if job.kind == "script" else list(_gone(spec))
     if problems:

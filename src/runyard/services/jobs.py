@@ -7,9 +7,9 @@ from runyard.db.database import Session
 from runyard.db.queries import attempts, moves
 from runyard.db.queries import jobs as queries
 from runyard.db.tables import Attempt, Job, Move
+from runyard.domain.access import Caller
 from runyard.domain.errors import NotFoundError
 from runyard.domain.lifecycle import Cause
-from runyard.services import pages
 
 LONGEST_ID = 100
 
@@ -35,18 +35,19 @@ async def show(session: Session, job_id: str) -> History:
     return History(job, await attempts.of_job(session, job_id), await moves.of_job(session, job_id))
 
 
-async def page(
-    session: Session, wanted: queries.Filter, cursor: str | None, limit: int
-) -> tuple[Sequence[Job], str | None]:
-    found = await queries.page(session, wanted, pages.parse_cursor(cursor), limit + 1)
-    return pages.cut(found, limit)
-
-
-async def ask(session: Session, job_id: str, cause: Cause, actor: str, at: float) -> Job:
-    """Pause, resume, cancel or retry. Asking twice is no error. Raises NotFoundError and IllegalMoveError.
-
-    One that is to be taken up again has to be looked at with `inputs.require_unchanged` before.
-    """
+async def to_change(session: Session, job_id: str, caller: Caller) -> Job:
+    """Raises NotFoundError, and ForbiddenError for one of others."""
     job = await get(session, job_id)
-    await queries.apply_move(session, job, cause, actor, at)
+    caller.require_change(job.user, f"job {job.id}")
+    return job
+
+
+async def ask(session: Session, job_id: str, cause: Cause, caller: Caller, at: float) -> Job:
+    """Pause, resume, cancel or retry. Asking twice is no error.
+
+    Raises NotFoundError, ForbiddenError and IllegalMoveError. One that is to be taken up again has to be looked at
+    with `inputs.require_unchanged` before.
+    """
+    job = await to_change(session, job_id, caller)
+    await queries.apply_move(session, job, cause, caller.user, at)
     return job

@@ -4,23 +4,29 @@ One stream is one text over all attempts, and an earlier attempt's part never ch
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
+from runyard.domain.masks import Mask
 from runyard.protocol.rundir import RunDir
+from runyard.services import paths
 
 Stream = Literal["stdout", "stderr", "all"]
 PIECE_BYTES = 1 << 20
 TAIL_BYTES = 8 << 20
 LONGEST_LINE_BYTES = 1 << 16
+NOTHING = Mask()
 
 
 class Reader:
-    """Reads whole lines on from where it stopped; for both streams, what is there of each in turn."""
+    """Reads whole lines on from where it stopped; for both streams, what is there of each in turn.
 
-    def __init__(self, rundir: RunDir, stream: Stream) -> None:
-        self._rundir = rundir
+    `mask` is asked before each look for what must not be shown: a later attempt may be given other secrets.
+    """
+
+    def __init__(self, rundir: RunDir, stream: Stream, mask: Callable[[], Mask] = Mask) -> None:
+        self._rundir, self._mask = rundir, mask
         self._streams = ("stdout", "stderr") if stream == "all" else (stream,)
         self._positions: dict[Path, int] = {}
 
@@ -59,11 +65,12 @@ class Reader:
         return [line for stream in self._streams for line in self._read(self._files(stream), ended=ended)]
 
     def _read(self, files: Sequence[Path], *, ended: bool) -> list[str]:
+        mask = self._mask()
         for file in files:
             position = self._positions.setdefault(file, 0)
-            data = _bytes(file, position, PIECE_BYTES)
+            data = _bytes(file, position, PIECE_BYTES, mask)
             if not (ended or file != files[-1]) or len(data) == PIECE_BYTES:
-                data = _whole_lines(data)
+                data = _whole_lines(data, mask.reach)
             self._positions[file] += len(data)
             if data:
                 return _lines(data)
@@ -94,10 +101,11 @@ def _tail_start(file: Path, lines: int) -> tuple[int, int]:
     return start + place + 1, found
 
 
-def _whole_lines(data: bytes) -> bytes:
+def _whole_lines(data: bytes, reach: int) -> bytes:
+    """Of a line that is too long, not the last bytes: what comes behind may make them a part of what is covered."""
     if end := data.rfind(b"\n") + 1:
         return data[:end]
-    return data if len(data) >= LONGEST_LINE_BYTES else b""
+    return data[: max(0, len(data) - reach)] if len(data) >= LONGEST_LINE_BYTES else b""
 
 
 def _lines(data: bytes) -> list[str]:
@@ -109,17 +117,29 @@ def _shown(line: bytes) -> str:
     return line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
 
 
-def _bytes(file: Path, offset: int, count: int) -> bytes:
+def covered(file: BinaryIO, offset: int, count: int, mask: Mask) -> bytes:
+    """A part of a file; what must not be shown is covered also where it begins before that part, or ends behind it."""
+    before = min(offset, mask.reach)
+    file.seek(offset - before)
+    return mask.hide(file.read(before + count + mask.reach))[before:][:count]
+
+
+def _bytes(file: Path, offset: int, count: int, mask: Mask = NOTHING) -> bytes:
     try:
-        with file.open("rb") as opened:
-            opened.seek(offset)
-            return opened.read(count)
+        with _opened(file) as opened:
+            return covered(opened, offset, count, mask)
     except FileNotFoundError:
         return b""
 
 
 def _size(file: Path) -> int:
     try:
-        return os.stat(file).st_size
+        with _opened(file) as opened:
+            return os.fstat(opened.fileno()).st_size
     except FileNotFoundError:
         return 0
+
+
+def _opened(file: Path) -> BinaryIO:
+    """A file of an attempt, which is two folders below its run."""
+    return paths.opened(file.parents[2], file)

@@ -7,7 +7,7 @@ from runyard.db.database import Session
 from runyard.db.queries import queue
 from runyard.db.tables import Job
 from runyard.domain.lifecycle import State
-from runyard.domain.placement import Wait, words
+from runyard.domain.placement import Expected, Wait, words
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,6 @@ def standing(job: Job, place: int | None, now: float) -> Standing:
         if job.not_before is None:  # it has left the line since its row was read
             return Standing()
         return Standing(None, f"is tried again in {words.about(job.not_before - now)}")
+    expected = None if job.expected_start is None else Expected(job.expected_start, "")
     cause = job.wait_cause or ("waits for those before it" if place > 1 else "is about to be looked at")
-    return Standing(place, words.sentence(Wait(job.id, place, cause, job.expected_start), now))
+    return Standing(place, words.sentence(Wait(job.id, place, cause, expected), now))

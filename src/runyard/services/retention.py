@@ -12,11 +12,14 @@ from runyard.db.queries import retention as queries
 from runyard.db.queries import schedules as schedule_queries
 from runyard.db.tables import Cleanup, Job
 from runyard.domain import retention
+from runyard.domain.access import Caller
 from runyard.domain.retention import Cached, Ended, Item
-from runyard.services import jobs
+from runyard.protocol.rundir import RunDir
+from runyard.services import jobs, paths
 from runyard.services.context import Context
 
-CACHES = ("prepared", "gguf")
+CACHES, USERS = ("prepared", "gguf"), "users"
+"""Trainers that run as other system users have caches of their own, in folders among the first."""
 LOGS = ("stdout.log", "stderr.log")
 
 
@@ -53,31 +56,33 @@ async def mark(session: Session, items: list[Item], now: float) -> None:
 
 def measured(items: list[Item], context: Context) -> list[Item]:
     """With the bytes that each of them has on the disk. Reads folders, which may take a while."""
-    sized = [item._replace(size_bytes=sum(map(size, paths(item, context)))) for item in items]
+    sized = [item._replace(size_bytes=sum(map(size, places(item, context)))) for item in items]
     return [item for item in sized if item.what != "logs" or item.size_bytes]
 
 
 def in_cache(context: Context, in_use_since: float | None) -> list[Item]:
     """What goes from the cache, with its sizes."""
-    folders = [folder for name in CACHES for folder in _entries(context.cache / name)]
-    cached = [
-        Cached(str(folder.relative_to(context.cache)), size(folder), folder.stat().st_mtime) for folder in folders
-    ]
+    cache = context.cache.resolve()
+    caches = [cache, *_entries(cache / USERS)]
+    folders = [folder for each in caches for name in CACHES for folder in _entries(each / name)]
+    cached = [Cached(str(folder.relative_to(cache)), size(folder), folder.lstat().st_mtime) for folder in folders]
     return retention.prune(cached, in_use_since, context.retention.cache_bytes)
 
 
-def paths(item: Item, context: Context) -> list[Path]:
-    """The files and folders that an item stands for."""
+def places(item: Item, context: Context) -> list[Path]:
+    """The files and folders that an item stands for. What a link on the way leads to is none of them."""
     if item.job_id is None:
-        return [context.cache / item.name]
-    rundir = context.rundir(item.job_id)
+        return [context.cache.resolve() / item.name]
+    rundir = RunDir(context.runs.resolve() / item.job_id)
     match item.what:
         case "logs":
-            return [rundir.attempt(number) / name for number in rundir.attempts() for name in LOGS]
+            found = [rundir.attempt(number) / name for number in rundir.attempts() for name in LOGS]
         case "checkpoint":
             assert item.step is not None, "a checkpoint has a step"
-            return [rundir.checkpoint(item.step)]
-    return [rundir.root]
+            found = [rundir.checkpoint(item.step)]
+        case _:
+            found = [rundir.root]
+    return [path for path in found if paths.is_real(path.parent)]
 
 
 def size(path: Path) -> int:
@@ -97,9 +102,9 @@ async def ask(session: Session, now: float) -> Cleanup:
     return row
 
 
-async def keep(session: Session, job_id: str, keep: bool) -> Job:
-    """Never remove anything of a job, nor of those that it needs. Raises NotFoundError."""
-    job = await jobs.get(session, job_id)
+async def keep(session: Session, job_id: str, keep: bool, caller: Caller) -> Job:
+    """Never remove anything of a job, nor of those that it needs. Raises NotFoundError and ForbiddenError."""
+    job = await jobs.to_change(session, job_id, caller)
     job.kept = keep
     return job
 
@@ -122,5 +127,5 @@ async def _needed(session: Session, ended: list[Ended]) -> dict[str, str]:
 
 def _entries(folder: Path) -> Iterator[Path]:
     """Also what a killed trainer had only begun to write."""
-    if folder.is_dir():
+    if folder.is_dir() and paths.is_real(folder):
         yield from folder.iterdir()

@@ -9,6 +9,7 @@ from runyard.db.database import Session
 from runyard.db.queries import schedules as queries
 from runyard.db.tables import DataSet, Job, Schedule
 from runyard.domain import schedules as calendar
+from runyard.domain.access import Caller
 from runyard.domain.errors import InUseError, InvalidError, NotFoundError, QueueFullError, RunyardError
 from runyard.domain.schedules import When
 from runyard.protocol.problems import Problem, spec_problems
@@ -37,7 +38,9 @@ class Request:
     timezone: str
 
 
-async def add(session: Session, request: Request, schedule_id: str, now: float) -> tuple[Schedule, bool]:
+async def add(
+    session: Session, request: Request, caller: Caller, schedule_id: str, now: float
+) -> tuple[Schedule, bool]:
     """A new schedule; False with the one that is there when it asks for the very same.
 
     Raises InvalidError, and InUseError for the name of another one that is not over.
@@ -55,9 +58,12 @@ async def add(session: Session, request: Request, schedule_id: str, now: float) 
                 f"there is another schedule called {known.name!r}",
                 hint="remove it first, or give this one another name",
             )
+        caller.require_change(known.user, f"the schedule {known.name!r}")
         await queries.delete(session, known)
     schedule = Schedule(
         id=schedule_id,
+        tenant=caller.tenant,
+        user=caller.user,
         name=request.name,
         spec=spec,
         cron=when.cron,
@@ -83,22 +89,32 @@ async def page(session: Session, cursor: str | None, limit: int) -> tuple[Sequen
     return pages.cut(await queries.page(session, pages.parse_cursor(cursor), limit + 1), limit)
 
 
-async def remove(session: Session, name: str) -> None:
-    """The jobs that it has made stay. Raises NotFoundError."""
-    await queries.delete(session, await get(session, name))
-
-
-async def pause(session: Session, name: str) -> Schedule:
-    """Nothing is submitted until it is resumed; what is missed meanwhile is not made up for. Raises NotFoundError."""
+async def to_change(session: Session, name: str, caller: Caller) -> Schedule:
+    """Raises NotFoundError and ForbiddenError."""
     schedule = await get(session, name)
+    caller.require_change(schedule.user, f"the schedule {schedule.name!r}")
+    return schedule
+
+
+async def remove(session: Session, name: str, caller: Caller) -> None:
+    """The jobs that it has made stay. Raises NotFoundError and ForbiddenError."""
+    await queries.delete(session, await to_change(session, name, caller))
+
+
+async def pause(session: Session, name: str, caller: Caller) -> Schedule:
+    """Nothing is submitted until it is resumed; what is missed meanwhile is not made up for.
+
+    Raises NotFoundError and ForbiddenError.
+    """
+    schedule = await to_change(session, name, caller)
     if not is_over(schedule):
         schedule.paused, schedule.next_at = True, None
     return schedule
 
 
-async def resume(session: Session, name: str, now: float) -> Schedule:
-    """Raises NotFoundError, and InvalidError when its one time has passed."""
-    schedule = await get(session, name)
+async def resume(session: Session, name: str, caller: Caller, now: float) -> Schedule:
+    """Raises NotFoundError, ForbiddenError, and InvalidError when its one time has passed."""
+    schedule = await to_change(session, name, caller)
     if not schedule.paused:
         return schedule
     following = _when(schedule).after(now)

@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from runyard.db.database import Session
 from runyard.db.queries import datasets, estimates, idempotency, queue
 from runyard.db.queries import jobs as queries
 from runyard.db.tables import IdempotencyKey, Job, Move
-from runyard.domain.errors import InvalidError, KeyReusedError, QueueFullError, RunyardError
+from runyard.domain.access import Owner
+from runyard.domain.errors import InvalidError, KeyReusedError, RunyardError
 from runyard.domain.estimates import workload
 from runyard.domain.lifecycle import State
 from runyard.domain.placement import order
-from runyard.protocol.problems import Problem
-from runyard.protocol.specs import Spec
+from runyard.protocol.problems import Problem, spec_problems
+from runyard.protocol.specs import Spec, job_spec
 from runyard.protocol.specs.script import ScriptSpec
-from runyard.services import jobs, origins
+from runyard.services import jobs, origins, quotas
 from runyard.services.context import Context
 from runyard.services.sources import Resolved
 
@@ -34,12 +37,21 @@ class Submission:
     spec: Spec
     resolved: Resolved
     job_id: str
+    owner: Owner
     actor: str
     at: float
     key: str | None = None
     schedule_id: str | None = None
     data_sha256: Mapping[str, str] = field(default_factory=dict)
     """Of its data files, by field."""
+    template: Mapping[str, Any] | None = None
+    """What it was made from: `id`, `name` and `version`."""
+    request: Mapping[str, Any] | None = None
+    """What was asked for, where that was not the spec itself: the key stands for it."""
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(as_asked(self.spec) if self.request is None else self.request)
 
 
 @dataclass
@@ -53,12 +65,12 @@ class Submitted:
     moves: list[Move] = field(default_factory=list)
 
 
-async def seen(session: Session, spec: Spec, key: str | None) -> Job | None:
+async def seen(session: Session, request: Mapping[str, Any], user: str, key: str | None) -> Job | None:
     """The job that an earlier submission with this key made. Raises KeyReusedError when that one asked for another."""
-    known = await idempotency.get(session, key) if key else None
+    known = await idempotency.get(session, user, key) if key else None
     if known is None:
         return None
-    _require_same(known, spec)
+    _require_same(known, fingerprint(request))
     return await jobs.get(session, known.job_id)
 
 
@@ -77,9 +89,10 @@ async def submit_all(
     session: Session, submissions: Sequence[Submission], context: Context
 ) -> list[Submitted | RunyardError]:
     """Put jobs in the queue, each for itself: what becomes of it, or why it is refused, as `submit` would raise it."""
-    known = await idempotency.get_all(session, [submission.key for submission in submissions if submission.key])
+    known = await idempotency.get_all(session, [(one.owner.user, one.key) for one in submissions if one.key])
     lengths = await queue.lengths(session, submissions[0].at)
-    group = _Group(context, known, lengths.waiting, lengths.line)
+    waiting = await quotas.line(session, {submission.owner for submission in submissions}, context)
+    group = _Group(context, known, waiting, lengths)
     results: list[Submitted | RunyardError] = []
     for submission in submissions:
         try:
@@ -95,8 +108,8 @@ class _Group:
     """Submissions of one transaction: what is looked up for all of them, and what is written for them at once."""
 
     context: Context
-    known: dict[str, IdempotencyKey]
-    waiting: int
+    known: dict[idempotency.Key, IdempotencyKey]
+    waiting: quotas.Line
     line: dict[int, int]
     """How many stand in it, by rank."""
     new: dict[str, tuple[Submitted, str]] = field(default_factory=dict)
@@ -105,25 +118,36 @@ class _Group:
     """Seconds for a unit of each kind of work, where any was done before."""
 
     async def take(self, session: Session, submission: Submission) -> Submitted:
-        key = submission.key or ""
+        key = submission.owner.user, submission.key or ""
         if earlier := self.known.get(key):
-            _require_same(earlier, submission.spec)
+            _require_same(earlier, submission.fingerprint)
             made = self.new.get(earlier.job_id)
             return Submitted(made[0].job if made else await jobs.get(session, earlier.job_id), created=False)
-        _require_place(self.waiting, self.context)
+        await self._require_place(session, submission)
         await _require_inputs(session, submission, self.context)
         job = _job(submission)
         job.estimated_seconds = await estimates.of_job(session, job, self.paces)
         submitted = Submitted(job, created=True, place=self._stand_in_line(job))
         self.new[job.id] = (submitted, submission.actor)
-        if key:
-            fingerprint = _fingerprint(submission.spec)
-            self.known[key] = IdempotencyKey(key=key, body_sha256=fingerprint, job_id=job.id, created_at=submission.at)
+        self.waiting.add(submission.owner)
+        if submission.key:
+            self.known[key] = IdempotencyKey(
+                user=submission.owner.user,
+                key=submission.key,
+                body_sha256=submission.fingerprint,
+                job_id=job.id,
+                created_at=submission.at,
+            )
         return submitted
+
+    async def _require_place(self, session: Session, submission: Submission) -> None:
+        self.waiting.require_place(submission.owner)
+        gpus = submission.spec.resources.gpus != 0
+        await quotas.require_left(session, submission.owner, self.waiting.book, submission.at, gpus=gpus)
+        self.context.require_room()
 
     def _stand_in_line(self, job: Job) -> int:
         own = order.RANK[job.priority]
-        self.waiting += 1
         self.line[own] = self.line.get(own, 0) + 1
         return sum(length for rank, length in self.line.items() if rank <= own)
 
@@ -137,22 +161,27 @@ class _Group:
 
 def _job(submission: Submission) -> Job:
     spec, resolved = submission.spec, submission.resolved
-    job = row(spec, resolved.spec, submission.job_id, submission.at)
+    job = row(spec, resolved.spec, submission.owner, submission.job_id, submission.at)
     job.name = spec.name or default_name(resolved)
     job.parent_id, job.schedule_id = resolved.parent_id, submission.schedule_id
+    job.template = dict(submission.template) if submission.template else None
     job.data_sha256 = dict(submission.data_sha256)
     return job
 
 
-def row(spec: Spec, resolved: Spec, job_id: str, at: float) -> Job:
+def row(spec: Spec, resolved: Spec, owner: Owner, job_id: str, at: float) -> Job:
     """A new job in the queue, as far as its spec tells."""
     work = workload(resolved, _data_bytes(resolved))
     return Job(
         id=job_id,
         kind=spec.kind,
         name=spec.name or spec.kind,
+        model=None if isinstance(spec, ScriptSpec) else spec.model.name,
+        experiment=spec.experiment,
+        tags=list(spec.tags),
         spec=as_asked(spec),
-        user="local",
+        tenant=owner.tenant,
+        user=owner.user,
         resolved_spec=resolved.model_dump(mode="json"),
         priority=spec.priority,
         gpus=spec.resources.gpus,
@@ -183,6 +212,15 @@ def _data_bytes(spec: Spec) -> int | None:
         return None
 
 
+def spec_of(fields: Mapping[str, Any]) -> Spec:
+    """The job that plain values are. Raises InvalidError."""
+    try:
+        return job_spec.validate_python(fields)
+    except ValidationError as error:
+        found = spec_problems(error, str(fields.get("kind")))
+        raise InvalidError("the job has fields that can't be used", problems=found) from None
+
+
 def require_storable(spec: Spec) -> None:
     """Raise InvalidError for values that JSON or a database can't hold."""
     if problems := list(_unstorable(spec.model_dump(mode="python"), "")):
@@ -207,26 +245,21 @@ def default_name(resolved: Resolved) -> str:
     return f"{Path(source).stem[: LONGEST_NAME - 10]} {resolved.spec.kind}"
 
 
-async def require_place(session: Session, context: Context) -> None:
-    """Raise QueueFullError or NoRoomError when no job more can be taken."""
-    _require_place(await queries.count_waiting(session), context)
+async def require_place(session: Session, job: Job, context: Context, now: float) -> None:
+    """Raise QueueFullError, OverQuotaError or NoRoomError when a job of the same owner can't be taken."""
+    owner = Owner(job.user, job.tenant)
+    waiting = await quotas.line(session, [owner], context)
+    waiting.require_place(owner)
+    await quotas.require_left(session, owner, waiting.book, now, gpus=job.gpus != 0)
+    context.require_room()
 
 
-def _require_same(known: IdempotencyKey, spec: Spec) -> None:
-    if known.body_sha256 != _fingerprint(spec):
+def _require_same(known: IdempotencyKey, asked: str) -> None:
+    if known.body_sha256 != asked:
         raise KeyReusedError(
             f"the key {known.key!r} belongs to job {known.job_id}, which asks for something else",
             hint="send another Idempotency-Key with another job",
         )
-
-
-def _require_place(waiting: int, context: Context) -> None:
-    if waiting >= context.max_waiting:
-        raise QueueFullError(
-            f"{waiting} jobs are waiting, and no more than {context.max_waiting} may",
-            hint="wait for one to start, cancel one, or set RUNYARD_MAX_WAITING higher",
-        )
-    context.require_room()
 
 
 async def _require_inputs(session: Session, submission: Submission, context: Context) -> None:
@@ -248,8 +281,8 @@ async def _require_inputs(session: Session, submission: Submission, context: Con
         raise InvalidError("what the job names is gone", problems=problems)
 
 
-def _fingerprint(spec: Spec) -> str:
-    text = json.dumps(as_asked(spec), sort_keys=True, separators=(",", ":"))
+def fingerprint(request: Mapping[str, Any]) -> str:
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

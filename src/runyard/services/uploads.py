@@ -19,23 +19,23 @@ LONGEST_NAME = 100
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def safe_name(given: str) -> str:
+def safe_name(given: str, field: str = "file") -> str:
     """A file name without folders and odd characters. Raises InvalidError when its ending is none that is read."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", given))[-1]
     name = re.sub(r"[^\w .()+-]", "_", last).strip(" .")
     stem, ending = os.path.splitext(name)
     if ending.lower() not in DATA_ENDINGS or not stem:
         message = f"must be the name of a {', '.join(DATA_ENDINGS[:-1])} or {DATA_ENDINGS[-1]} file (got {last[:80]!r})"
-        raise InvalidError("the file is of no known format", problems=[Problem(field="file", message=message)])
+        raise InvalidError("the file is of no known format", problems=[Problem(field=field, message=message)])
     return stem[:LONGEST_NAME] + ending.lower()
 
 
 class Incoming:
     """Takes a file in pieces, in a folder of its own; both are gone at the end unless they are kept."""
 
-    def __init__(self, context: Context, folder: Path, name: str) -> None:
-        """Raises InvalidError for a name with another ending, and NoRoomError."""
-        self.name = safe_name(name)
+    def __init__(self, context: Context, folder: Path, name: str, field: str = "file") -> None:
+        """`field` is where the name comes from. Raises InvalidError for one with another ending, and NoRoomError."""
+        self.name = safe_name(name, field)
         context.require_room()
         folder.mkdir(parents=True)
         self._context = context
@@ -44,6 +44,8 @@ class Incoming:
         self._file = (folder / "incoming").open("xb")
         self._kept = False
         self.size = 0
+        self.is_text = True
+        """As far as has come: it holds no NUL."""
 
     @property
     def path(self) -> Path:
@@ -74,6 +76,7 @@ class Incoming:
             )
         self._context.require_room(len(piece))
         self._hash.update(piece)
+        self.is_text = self.is_text and b"\0" not in piece
         try:
             self._file.write(piece)
         except OSError as error:

@@ -59,9 +59,9 @@ class BrinkDatabase(Database):
         return seen
 
     @asynccontextmanager
-    async def write(self, *, long: bool = False) -> AsyncIterator[Session]:
+    async def write(self, *, tenant: str | None = None, long: bool = False) -> AsyncIterator[Session]:
         await self.brink.come(may_break=True)
-        async with super().write(long=long) as session:
+        async with super().write(tenant=tenant, long=long) as session:
             yield session
         self.wrote()
         await self.brink.come(may_break=True)

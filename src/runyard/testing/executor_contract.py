@@ -71,6 +71,18 @@ def is_gone(pid: int | str) -> bool:
     return fields is None or fields[0] == "Z"
 
 
+def _holding(text: str, folder: Path, pattern: str) -> list[Path]:
+    """The files that have a text in them."""
+    return [path for path in folder.glob(pattern) if text.encode() in _content(path)]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # a folder, or of a process that has ended
+        return b""
+
+
 async def ended(executor: Executor, handle: dict[str, Any]) -> Look:
     end = time.monotonic() + SECONDS
     while (look := await executor.look(handle)).liveness != Liveness.DEAD:
@@ -127,6 +139,31 @@ class ExecutorContract:
         environ = dict(entry.split("=", 1) for entry in entries)
         assert environ["CUDA_VISIBLE_DEVICES"] == visible
         assert (environ["EXTRA"], environ["RUNYARD_NONCE"]) == ("yes", order.nonce)
+
+    async def test_secrets_are_in_its_environment_and_nowhere_else(self, executor: Executor, root: Path) -> None:
+        """Not in what comes after it, in no file, in no command line, and no open file of its own leads to them."""
+        value = f"canary-{time.time_ns()}-" + "x" * 100_000
+        code = SAY + (
+            "from os import environ\n"
+            "pathlib.Path('length').write_text(str(len(environ['MINE'])))\n"
+            "places = [f'/proc/self/fd/{number}' for number in os.listdir('/proc/self/fd')]\n"
+            "pathlib.Path('open').write_text(' '.join(os.path.realpath(place) for place in places))\n"
+            "pathlib.Path('final/x').touch()\n"
+            "pathlib.Path('ready').touch()\nwhile not os.path.exists('go'): time.sleep(0.01)"
+        )
+        after = ["/bin/sh", "-c", "echo ${MINE:-nothing}"]
+        order = launch(root, code, secrets={"MINE": value}, folders=[root / "final"], after=after)
+        assert value not in repr(order)
+        handle = await executor.launch(order)
+        await appears(root / "ready")
+        shown = await asyncio.to_thread(_holding, value, Path("/proc"), "[0-9]*/cmdline")
+        (root / "go").touch()
+        assert (await exit_of(executor, handle)).code == 0
+        assert not shown
+        assert (root / "length").read_text() == str(len(value))
+        assert "memfd" not in (root / "open").read_text()
+        assert (RunDir(root).attempt(1) / "stdout.log").read_text() == "nothing\n"
+        assert not await asyncio.to_thread(_holding, value, root, "**/*")
 
     async def test_it_may_run_elsewhere_with_folders_made_for_it(self, executor: Executor, root: Path) -> None:
         code = SAY + "print(os.getcwd(), os.path.isdir(sys.argv[1]))"

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,9 +21,9 @@ TAIL_CHARACTERS = 2000
 
 
 class LiveYard:
-    """A server under control. `environment` is added to our own."""
+    """A server under control. `environment` is added to our own, `options` to what it is started with."""
 
-    def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> None:
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -32,6 +32,7 @@ class LiveYard:
         self.program = [sys.executable, "-m", "runyard.cli.main"]
         self._environment = {**os.environ, "RUNYARD_HOME": str(home), "RUNYARD_CACHE": str(home / "cache")}
         self._environment |= environment or {}
+        self._options = options
         (home / "models").mkdir(parents=True, mode=0o700, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -54,7 +55,7 @@ class LiveYard:
     def start(self) -> None:
         with (self.home / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
-                [*self.program, "serve", "--port", str(self.port)],
+                [*self.program, "serve", "--port", str(self.port), *self._options],
                 env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.wait_for(self.is_up, "the server to answer")
@@ -76,6 +77,15 @@ class LiveYard:
     def wait_until(self, job_id: str, condition: Callable[[JobDetail], bool], what: str) -> JobDetail:
         self.wait_for(lambda: condition(self.client.job(job_id)), what, 400)
         return self.client.job(job_id)
+
+    def wait_for_step(self, job_id: str, step: int) -> JobDetail:
+        """Until it has trained that far; while data are prepared, the steps of a snapshot are rows."""
+
+        def reached(job: JobDetail) -> bool:
+            assert job.state not in FINAL, f"ended too early: {job.state} {job.message}"
+            return job.snapshot is not None and job.snapshot.phase == "training" and job.snapshot.step >= step
+
+        return self.wait_until(job_id, reached, f"step {step}")
 
     def wait_for_end(self, job_id: str) -> JobDetail:
         return self.wait_until(job_id, lambda job: job.state in FINAL, f"the end of job {job_id}")

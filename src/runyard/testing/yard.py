@@ -123,7 +123,16 @@ class Yard:
     async def submit(self, id_: str, code: str = "", limits: dict[str, Any] | None = None, **values: Any) -> None:
         """A job that fails for good when it fails, unless its limits say otherwise."""
         now = self.context.clock()
-        row = {"kind": "sft", "name": id_, "spec": {}, "priority": "normal", "state": "queued", "events_offset": 0}
+        row = {
+            "tenant": "main",
+            "user": "local",
+            "kind": "sft",
+            "name": id_,
+            "spec": {},
+            "priority": "normal",
+            "state": "queued",
+            "events_offset": 0,
+        }
         row |= {"attempts": 0, "created_at": now, "queued_at": now, "updated_at": now}
         async with self.database.write() as session:
             resolved = {"code": code, "limits": {"retries": 0} | (limits or {})}

@@ -11,6 +11,7 @@ def environment(*, offline: bool) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # else it may take weights from somebody's pull request
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -217,6 +217,8 @@ def test_the_last_line_speaks_of_a_checkpoint_where_there_is_one(
 def test_the_example_is_paused_resumed_and_downloaded(
     server: dict[str, str], ask: Any, folder: Path, tmp_path: Path
 ) -> None:
+    slowly = (folder / "job.yaml").read_text().replace('"300"]', '"300", "--pause", "0.04"]')
+    (folder / "job.yaml").write_text(slowly)  # so that the command to pause comes before its end, however busy we are
     job = json.loads(ask("submit", folder / "job.yaml", "--json"))["id"]
     run = Path(server["RUNYARD_HOME"], "runs", job)
     deadline = time.monotonic() + SECONDS

@@ -46,7 +46,7 @@ class Listener:
         self.hub.notify()
 
     async def follow(self) -> None:
-        async for batch in self.hub.follow(0, None):
+        async for batch in self.hub.follow(0, "main"):
             self.steps += [int(entry.text.partition(b'"step":')[2].rstrip(b"}")) for entry in batch]
 
     async def go_deaf(self) -> None:

@@ -16,6 +16,8 @@ from runyard.domain.errors import DatabaseDownError
 def job(id_: str, **values: object) -> Job:
     row = {
         "id": id_,
+        "tenant": "main",
+        "user": "local",
         "kind": "sft",
         "name": id_,
         "spec": {},

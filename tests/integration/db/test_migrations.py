@@ -33,9 +33,13 @@ async def test_from_empty_gives_the_schema_of_the_tables(empty_database_url: str
     await database.close()
 
 
+NEW_DATASET = """INSERT INTO datasets (id, name, path, format, size_bytes, hash_sha256, report, created_at)
+    VALUES ('d', 'n', 'p', 'jsonl', 1, 'h', '{}', 0)"""
+
+
 async def test_a_second_run_changes_nothing(database: Database) -> None:
     async with database.write() as session:
-        await session.execute(text("INSERT INTO datasets VALUES ('d', 'n', 'p', 'jsonl', 1, 'h', 1, '{}', 0)"))
+        await session.execute(text(NEW_DATASET))
     await database.migrate()
     async with database.read() as session:
         assert await session.scalar(text("SELECT count(*) FROM datasets")) == 1
@@ -103,7 +107,8 @@ async def test_from_the_first_revision_with_data_in_it(first_database: Database)
         [move] = await session.scalars(select(Move))
     assert {id_: job.state for id_, job in jobs.items()} == {"ended": "completed", "runs": "running", "waits": "queued"}
     waits = jobs["waits"]
-    assert (waits.user, waits.failures, waits.resumable, waits.not_before) == ("local", 0, True, None)
+    assert (waits.tenant, waits.user) == ("main", "local"), "what there was belongs to the first tenant"
+    assert (waits.failures, waits.resumable, waits.not_before) == (0, True, None)
     assert (tries["ended"].released_at, tries["runs"].released_at) == (5.0, None), "what has ended holds nothing"
     assert (move.reason, move.message) == (None, None)
     async with first_database.read() as session:

@@ -11,6 +11,8 @@ from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import Start
 
 JOB = {
+    "tenant": "main",
+    "user": "local",
     "kind": "sft",
     "name": "name",
     "spec": {},

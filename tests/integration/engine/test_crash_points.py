@@ -49,17 +49,17 @@ class DyingDatabase(Database):
         return self.left <= 0
 
     @asynccontextmanager
-    async def read(self, *, long: bool = False) -> AsyncIterator[Session]:
+    async def read(self, *, tenant: str | None = None, long: bool = False) -> AsyncIterator[Session]:
         if self.is_dead:
             raise DiedError
-        async with super().read(long=long) as session:
+        async with super().read(tenant=tenant, long=long) as session:
             yield session
 
     @asynccontextmanager
-    async def write(self, *, long: bool = False) -> AsyncIterator[Session]:
+    async def write(self, *, tenant: str | None = None, long: bool = False) -> AsyncIterator[Session]:
         if self.is_dead:
             raise DiedError
-        async with super().write(long=long) as session:
+        async with super().write(tenant=tenant, long=long) as session:
             yield session
         self.left -= 1
         if self.is_dead:
@@ -75,8 +75,8 @@ class LyingDatabase(Database):
         self.lies = 0
 
     @asynccontextmanager
-    async def write(self, *, long: bool = False) -> AsyncIterator[Session]:
-        async with super().write(long=long) as session:
+    async def write(self, *, tenant: str | None = None, long: bool = False) -> AsyncIterator[Session]:
+        async with super().write(tenant=tenant, long=long) as session:
             yield session
         if self._random.random() < 0.3:
             self.lies += 1

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runyard.db.queries import jobs
+from runyard.domain.access import LOCAL
 from runyard.domain.lifecycle import State
 from runyard.protocol.specs import job_spec
 from runyard.services import submissions
@@ -35,7 +36,7 @@ def backend() -> str:
 async def submit(yard: Yard, id_: str, command: str | list[str], **limits: Any) -> None:
     spec = job_spec.validate_python({"kind": "script", "command": command, "limits": {"retries": 0} | limits})
     async with yard.database.write() as session:
-        await jobs.add(session, submissions.row(spec, spec, id_, time.time()), "me")
+        await jobs.add(session, submissions.row(spec, spec, LOCAL, id_, time.time()), "me")
     yard.engine.wake()
 
 
@@ -52,6 +53,14 @@ async def test_a_program_that_cannot_be_started(running: Yard) -> None:
     await submit(running, "job", ["/no/such/program"])
     job = await running.reaches("job", "failed")
     assert (job.reason, "could not start /no/such/program" in (job.message or "")) == ("not_started", True)
+
+
+async def test_a_model_whose_code_is_no_longer_trusted_is_not_loaded(running: Yard) -> None:
+    model = {"name": "owner/own", "trust_remote_code": True}
+    await running.submit("job", spec={"model": model})
+    job = await running.reaches("job", "failed")
+    assert (job.reason, "RUNYARD_TRUSTED_MODELS" in (job.message or "")) == ("not_started", True)
+    assert not (running.run("job") / "attempts").exists()
 
 
 async def test_advice_is_followed_by_itself_until_it_helps(running: Yard) -> None:

@@ -12,12 +12,14 @@ import pytest
 from sqlalchemy import func, select
 
 from runyard.db.database import Database
-from runyard.db.queries import attempts, checkpoints, metrics
+from runyard.db.queries import attempts, checkpoints, listing, metrics
 from runyard.db.queries import events as feed
 from runyard.db.queries import jobs as job_queries
 from runyard.db.queries.leaders import NotLeadingError
 from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric, Schedule
+from runyard.domain.access import LOCAL
 from runyard.domain.lifecycle import Cause
+from runyard.domain.listing import Filter, Sorting
 from runyard.domain.retention import DAY, Item, Policy
 from runyard.engine import janitor
 from runyard.engine.janitor import Janitor
@@ -46,7 +48,15 @@ class Place:
     async def job(self, id_: str, days: float, state: str = "completed", **values: Any) -> RunDir:
         """A job that ended so many days ago, with a run folder of one attempt and three checkpoints."""
         at = NOW - days * DAY
-        row: dict[str, Any] = {"kind": "sft", "name": id_, "spec": {}, "resolved_spec": {}, "priority": "normal"}
+        row: dict[str, Any] = {
+            "tenant": "main",
+            "user": "local",
+            "kind": "sft",
+            "name": id_,
+            "spec": {},
+            "resolved_spec": {},
+            "priority": "normal",
+        }
         row |= {"attempts": 1, "created_at": at, "queued_at": at, "updated_at": at}
         async with self.database.write() as session:
             session.add(Job(id=id_, state=state, finished_at=at, **row | values))
@@ -102,7 +112,7 @@ async def test_an_old_job_goes_with_its_files_the_feed_tells_and_its_rows_follow
     async with place.database.read() as session:
         assert await job_queries.get(session, "oldone") is None
         assert await job_queries.count_by_state(session) == {"completed": 1}
-        assert [job.id for job in await job_queries.page(session, job_queries.Filter(), None, 10)] == ["newone"]
+        assert [job.id for job in await listing.page(session, Filter(), Sorting(), None, 10)] == ["newone"]
         told = [event for event in await feed.after(session, 0, "oldone") if event.type == "job_removed"]
     assert [event.data["why"] for event in told] == ["completed more than 90 days ago"]
     place.now += janitor.FORGET_SECONDS
@@ -171,8 +181,9 @@ async def test_what_a_schedule_names_stays_until_the_schedule_is_over(place: Pla
     await place.job("basejob", 400)
     async with place.database.write() as session:
         spec = {"model": {"name": "/x/runs/basejob/merged"}}
+        whose = {"tenant": "main", "user": "local"}
         session.add(Schedule(id="s", name="nightly", spec=spec, cron="0 2 * * *", timezone="UTC", paused=True,
-                             created_at=0.0))  # fmt: skip
+                             created_at=0.0, **whose))  # fmt: skip
     assert [item.why for item in (await place.look()).spared] == ["the schedule nightly names it"]
     async with place.database.write() as session:
         (await session.get_one(Schedule, "s")).paused = False
@@ -182,11 +193,11 @@ async def test_what_a_schedule_names_stays_until_the_schedule_is_over(place: Pla
 async def test_a_kept_job_stays_whole_until_it_is_let_go(place: Place) -> None:
     rundir = await place.job("orders", 400)
     async with place.database.write() as session:
-        await retention.keep(session, "orders", True)
+        await retention.keep(session, "orders", True, LOCAL)
     await place.clean()
     assert rundir.checkpoint_steps() == [10, 20, 30, 40]
     async with place.database.write() as session:
-        await retention.keep(session, "orders", False)
+        await retention.keep(session, "orders", False, LOCAL)
     await place.clean()
     assert not rundir.root.exists()
 
@@ -272,7 +283,7 @@ async def test_what_cannot_be_removed_is_said_and_tried_again(place: Place, monk
         patch.setattr(janitor, "remove", refuse)
         for _ in range(2):
             done = await place.clean()
-            assert done.failed == f"{thin.checkpoint(10)}: Permission denied"
+            assert done.failed == f"{thin.checkpoint(10).relative_to(place.limits.home)}: Permission denied"
             place.now += 60
     assert thin.checkpoint_steps() == [10, 20, 40]
     assert (await place.clean()).failed is None
@@ -404,7 +415,15 @@ async def test_what_a_trainer_begins_to_use_while_the_cache_is_pruned_stays(
 
 async def many(place: Place, state: str, spec: dict[str, Any], **values: Any) -> None:
     at = NOW - 40 * DAY
-    row: dict[str, Any] = {"kind": "sft", "name": "x", "spec": {}, "priority": "normal", "attempts": 1}
+    row: dict[str, Any] = {
+        "tenant": "main",
+        "user": "local",
+        "kind": "sft",
+        "name": "x",
+        "spec": {},
+        "priority": "normal",
+        "attempts": 1,
+    }
     row |= {"created_at": at, "queued_at": at, "updated_at": at, "resolved_spec": spec}
     async with place.database.write() as session:
         session.add_all(Job(id=f"{state}{n}", state=state, **row | values) for n in range(10_000))

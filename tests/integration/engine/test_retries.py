@@ -18,7 +18,8 @@ from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 DIES_TWICE = OBEDIENT + "attempt < 3 and os.kill(os.getpid(), 9); metric(attempt, loss=attempt); "
 ENDS = "say('finished', outcome='completed')"
 SAVES = "say('checkpoint', step=attempt, path='x', size_bytes=1, metrics={}, best=False); "
-COPIED = {"kind": "sft", "name": "copy", "spec": {}, "resolved_spec": {}, "priority": "normal", "state": "paused",
+COPIED = {"tenant": "main", "user": "local",
+          "kind": "sft", "name": "copy", "spec": {}, "resolved_spec": {}, "priority": "normal", "state": "paused",
           "created_at": 0.0, "queued_at": 0.0, "updated_at": 0.0}  # fmt: skip
 
 

@@ -50,7 +50,7 @@ async def test_starts_are_held_with_the_reason_until_there_is_room(yard: Yard, d
         job = await yard.job(id_)
         assert (job.state, job.wait_cause) == (
             "queued",
-            f"the disk of {disk} is nearly full: 8.0 MB must stay free",
+            "the server's disk is nearly full: 8.0 MB must stay free",
         )
     assert [event.data["position"] for event in await yard.feed("b", "queue")] == [1]
     (disk / "filler").unlink()

@@ -1,15 +1,27 @@
 """Sharing a machine, with real processes: quotas, shares of a GPU, room made for the urgent, and what is told."""
 
+from dataclasses import replace
+
 from runyard.db.queries import queue
-from runyard.db.tables import Job
+from runyard.db.tables import Job, Limit, Tenant
 from runyard.domain.lifecycle import Cause
-from runyard.domain.placement import Gpu, Machine, Quotas, Wait
+from runyard.domain.placement import Gpu, Machine, Wait
+from runyard.domain.quotas import Quota
 from runyard.engine.scheduler import HEAD
 from runyard.services.queue import Standing, standings
 from runyard.testing.yard import OBEDIENT, Yard, appears, eventually
 
 ENDS = "say('finished', outcome='completed')"
 WAITS = OBEDIENT + "until('go'); " + ENDS
+SAVES = """
+signal.signal(signal.SIGTERM, leave)
+if attempt > 1:
+    say("resumed", step=3, checkpoint="checkpoints/step-000003")
+for step in ((1, 2, 3), (4, 5))[attempt - 1]:
+    metric(step, loss=attempt)
+attempt == 1 and until("never")
+say("finished", outcome="completed")
+"""
 
 
 async def standing(yard: Yard, id_: str) -> Standing:
@@ -25,16 +37,7 @@ async def waits_because(yard: Yard, id_: str, words: str) -> None:
 
 
 async def test_an_urgent_job_pauses_a_low_one_which_goes_on_afterwards(running: Yard) -> None:
-    code = """
-signal.signal(signal.SIGTERM, leave)
-if attempt > 1:
-    say("resumed", step=3, checkpoint="checkpoints/step-000003")
-for step in ((1, 2, 3), (4, 5))[attempt - 1]:
-    metric(step, loss=attempt)
-attempt == 1 and until("never")
-say("finished", outcome="completed")
-"""
-    await running.submit("low", code, priority="low", resumable=True)
+    await running.submit("low", SAVES, priority="low", resumable=True)
     await running.reaches("low", "running")
     queued_at = (await running.job("low")).queued_at
     await running.submit("urgent", WAITS, priority="urgent", resumable=True)
@@ -129,15 +132,46 @@ async def test_shares_sit_on_one_gpu_together_while_they_fit(yard: Yard) -> None
 
 
 async def test_a_user_at_the_quota_waits_and_says_so_while_others_start(yard: Yard) -> None:
-    await yard.restart(machine=Machine(slots=3), quotas=Quotas(running=1))
+    limits = replace(yard.context.limits, each_user={Quota.RUNNING: 1})
+    await yard.restart(machine=Machine(slots=3), limits=limits)
     await yard.submit("a", WAITS, user="greedy")
     await yard.submit("b", ENDS, user="greedy")
     await yard.reaches("a", "running")
     await yard.submit("c", ENDS, user="modest")
     await yard.reaches("c", "completed")
-    await waits_because(yard, "b", "greedy has 1 job running, and no user may have more than 1; 1st in line")
+    await waits_because(yard, "b", "greedy has 1 running job, and may have 1 (quota running); 1st in line")
     (yard.run("a") / "go").touch()
     await yard.reaches("b", "completed")
+
+
+async def test_what_was_set_for_a_tenant_holds_at_the_next_look(yard: Yard) -> None:
+    await yard.restart(machine=Machine(slots=3))
+    async with yard.database.write() as session:
+        session.add(Tenant(name="small", created_at=0.0))
+        await session.flush()
+        session.add(Limit(tenant="small", of="tenant", quota="running", amount=1.0))
+    await yard.submit("a", WAITS, user="one", tenant="small")
+    await yard.reaches("a", "running")
+    await yard.submit("b", ENDS, user="two", tenant="small")
+    await yard.submit("c", ENDS, user="three")
+    await yard.reaches("c", "completed")
+    await waits_because(yard, "b", "the tenant small has 1 running job, and may have 1 (quota running)")
+    async with yard.database.write() as session:
+        await session.delete(await session.get_one(Limit, ("small", "tenant", "running")))
+    yard.engine.wake()
+    await yard.reaches("b", "completed")
+    (yard.run("a") / "go").touch()
+    await yard.reaches("a", "completed")
+
+
+async def test_a_job_that_makes_room_for_another_tenants_is_not_told_whose(yard: Yard) -> None:
+    await yard.restart(machine=Machine(slots=1))
+    await yard.submit("ours", SAVES, resumable=True, priority="low")
+    await yard.reaches("ours", "running")
+    await yard.submit("theirs", ENDS, priority="urgent", user="other", tenant="other")
+    await yard.reaches("theirs", "completed")
+    told = [move.message for move in await yard.moves("ours") if move.cause == "preempted"]
+    assert told == ["makes room for an urgent job"]
 
 
 async def test_processors_that_are_kept_for_one_are_not_given_to_another(yard: Yard) -> None:
@@ -165,9 +199,12 @@ async def test_a_job_that_reports_its_pace_tells_the_next_when_it_may_start(yard
     await eventually(has_pace)
     await yard.submit("b", ENDS)
     await waits_because(yard, "b", "waits for the job before it to end; 1st in line; about 14 min")
-    assert abs(((await yard.job("b")).expected_start or 0) - yard.context.clock() - 840) < 60
+    waiting = await yard.job("b")
+    assert abs((waiting.expected_start or 0) - yard.context.clock() - 840) < 60
+    assert waiting.expected_place == {"machine": yard.context.machine.name, "gpus": []}
     (yard.run("a") / "go").touch()
-    assert (await yard.reaches("b", "completed")).expected_start is None
+    done = await yard.reaches("b", "completed")
+    assert (done.expected_start, done.expected_place) == (None, None)
 
 
 async def test_what_an_earlier_engine_told_is_taken_back_when_it_is_no_longer_true(yard: Yard) -> None:
@@ -230,7 +267,16 @@ async def test_of_a_line_that_moves_fast_no_more_are_told_in_a_second_than_stand
 
 
 async def test_those_who_can_never_start_are_in_nobodys_way_however_many_they_are(yard: Yard) -> None:
-    row = {"kind": "sft", "name": "large", "spec": {}, "resolved_spec": {}, "priority": "high", "state": "queued"}
+    row = {
+        "tenant": "main",
+        "user": "local",
+        "kind": "sft",
+        "name": "large",
+        "spec": {},
+        "resolved_spec": {},
+        "priority": "high",
+        "state": "queued",
+    }
     row |= {"created_at": 1.0, "queued_at": 1.0, "updated_at": 1.0, "attempts": 0, "events_offset": 0, "gpus": 9}
     async with yard.database.write() as session:
         session.add_all(Job(id=f"large{number:04}", **row) for number in range(HEAD + 10))

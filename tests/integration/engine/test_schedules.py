@@ -14,8 +14,10 @@ from runyard.db.queries import jobs as queue
 from runyard.db.queries import schedules as queries
 from runyard.db.tables import Job, Schedule
 from runyard.domain import schedules as calendar
+from runyard.domain.access import LOCAL
 from runyard.domain.errors import DatabaseDownError
 from runyard.domain.lifecycle import Cause
+from runyard.domain.quotas import Quota
 from runyard.engine.schedules import Calendar
 from runyard.protocol.specs import job_spec
 from runyard.services import datasets, schedules, submissions
@@ -42,6 +44,7 @@ class Place:
 
     def __init__(self, yard: Yard) -> None:
         self.yard, self.database, self.clock = yard, yard.database, yard.context.clock
+        self.rows = str(yard.context.limits.allowed_paths[0] / "rows.jsonl")
         assert isinstance(self.clock, Clock)
         self.woken = 0
         self.start()
@@ -54,9 +57,11 @@ class Place:
         self.woken += 1
 
     async def add(self, cron: str | None = "0 * * * *", at: str | None = None, name: str = "hourly") -> Schedule:
-        spec = job_spec.validate_python({"kind": "sft", "model": "owner/model", "data": "rows.jsonl", "name": name})
+        spec = job_spec.validate_python({"kind": "sft", "model": "owner/model", "data": self.rows, "name": name})
         async with self.database.write() as session:
-            return (await schedules.add(session, Request(spec, name, cron, at, "UTC"), name[:6], self.clock()))[0]
+            return (await schedules.add(session, Request(spec, name, cron, at, "UTC"), LOCAL, name[:6], self.clock()))[
+                0
+            ]
 
     async def until(self, now: float) -> None:
         self.clock.now = now
@@ -78,9 +83,10 @@ class Place:
 
 @pytest.fixture
 async def place(database: Database, tmp_path: Path) -> AsyncIterator[Place]:
-    limits = Limits(home=tmp_path, max_waiting=2, min_free=0)
-    limits.datasets.mkdir()
-    (limits.datasets / "rows.jsonl").write_text(ROWS)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "rows.jsonl").write_text(ROWS)
+    limits = Limits(home=tmp_path, allowed_paths=(shared,), each_user={Quota.WAITING: 2}, min_free=0)
     yard = Yard(database, tmp_path / "runs", clock=Clock(), limits=limits)
     yield Place(yard)
     await yard.clean()
@@ -95,7 +101,7 @@ async def test_a_due_job_is_submitted_once_with_its_schedules_id(place: Place) -
     await place.until(START + HOUR + 1)
     [job] = await place.jobs()
     assert (job.schedule_id, job.name, job.state, job.created_at) == (made.id, "hourly", "queued", START + HOUR)
-    assert job.resolved_spec["data"]["train"] == str(place.yard.context.limits.datasets / "rows.jsonl")
+    assert job.resolved_spec["data"]["train"] == place.rows
     assert [(move.cause, move.actor) for move in await place.yard.moves(job.id)] == [("submitted", "schedule:hourly")]
     assert [event.data["actor"] for event in await place.yard.feed(job.id, "state")] == ["schedule:hourly"]
     after = await place.schedule()
@@ -163,7 +169,7 @@ async def test_a_full_queue_is_said_and_a_cron_line_tries_at_its_next_time(place
         await place.until(START + hour * HOUR)
     assert len(await place.jobs()) == 2
     refused = await place.schedule()
-    assert "2 jobs are waiting" in (refused.last_error or "")
+    assert "local has 2 waiting jobs, and may have 2" in (refused.last_error or "")
     assert refused.next_at == START + 4 * HOUR
     await place.empty_queue()
     await place.until(START + 4 * HOUR)
@@ -183,7 +189,7 @@ async def test_what_became_of_each_time_is_kept_and_no_more_than_the_last_of_the
     assert first == {"due": START + HOUR, "at": START + HOUR, "job_id": jobs[0].id, "error": None}
     assert (late["due"], late["at"], late["job_id"]) == (START + 2 * HOUR, START + 2.5 * HOUR, jobs[1].id)
     assert (refused["due"], refused["job_id"]) == (START + 3 * HOUR, None)
-    assert "2 jobs are waiting" in refused["error"]
+    assert "local has 2 waiting jobs, and may have 2" in refused["error"]
     monkeypatch.setattr(schedules, "LONGEST_HISTORY", 2)
     await place.until(START + 4 * HOUR)
     assert [last["due"] for last in (await place.schedule()).history] == [START + 3 * HOUR, START + 4 * HOUR]
@@ -197,7 +203,7 @@ async def test_a_single_time_waits_for_room_in_the_queue(place: Place) -> None:
     await place.until(START + 2 * HOUR)
     await place.until(START + 2.5 * HOUR)
     waiting = await place.schedule("once")
-    assert "2 jobs are waiting" in (waiting.last_error or "")
+    assert "local has 2 waiting jobs, and may have 2" in (waiting.last_error or "")
     assert waiting.next_at == START + 2.5 * HOUR + calendar.RETRY_SECONDS
     await place.empty_queue()
     await place.until(START + 2.5 * HOUR + calendar.RETRY_SECONDS)
@@ -252,10 +258,10 @@ async def test_data_that_are_gone_or_a_spec_of_another_version_are_said_and_the_
 async def test_a_paused_one_submits_nothing_and_goes_on_from_now(place: Place) -> None:
     await place.add()
     async with place.database.write() as session:
-        await schedules.pause(session, "hourly")
+        await schedules.pause(session, "hourly", LOCAL)
     await place.until(START + 10 * HOUR)
     async with place.database.write() as session:
-        await schedules.resume(session, "hourly", place.clock())
+        await schedules.resume(session, "hourly", LOCAL, place.clock())
     await place.until(START + 10.5 * HOUR)
     assert await place.jobs() == []
     await place.until(START + 11 * HOUR)
@@ -265,11 +271,11 @@ async def test_a_paused_one_submits_nothing_and_goes_on_from_now(place: Place) -
 async def test_a_schedule_changed_while_its_data_were_checked_is_left_alone(place: Place) -> None:
     seen = await place.add()
     async with place.database.write() as session:
-        await schedules.remove(session, "hourly")
+        await schedules.remove(session, "hourly", LOCAL)
     spec = schedules.spec_of(seen)
-    resolved = await resolve(place.database, spec, place.yard.context.limits)
+    resolved = await resolve(place.database, spec, LOCAL, place.yard.context.limits)
     async with place.database.write() as session:
-        submission = Submission(spec, resolved, "j", "me", START)
+        submission = Submission(spec, resolved, "j", LOCAL, "me", START)
         assert await schedules.submit(session, seen, submission, place.yard.context.limits) is None
     assert await place.jobs() == []
 

@@ -111,12 +111,13 @@ class Sequences(RuleBasedStateMachine):
 
     def _begin_term(self) -> Term:
         """An engine that leads from now on; it knows nothing but what is in the database."""
-        self.terms += 1
-        number, token, brink = self.terms, f"token-{self.terms}", Brink()
+        number, brink = self.terms + 1, Brink()
+        token = f"token-{number}"
         database: Any = self.database.through(brink, lambda: self._note_write(number))
         if self.is_fenced:
-            self._run(self._take_the_lead(token))
+            self._run(self._take_the_lead(token, number))
             database = database.fenced(lambda session: leaders.require(session, token))
+        self.terms = number
 
         def act(verb: str, what: Any) -> None:
             self._note(number, verb, what)
@@ -132,9 +133,10 @@ class Sequences(RuleBasedStateMachine):
         )  # fmt: skip
         return Term(number, yard, brink)
 
-    async def _take_the_lead(self, token: str) -> None:
+    async def _take_the_lead(self, token: str, number: int) -> None:
         async with self.database.write() as session:
             await leaders.take(session, token, token, 10.0)
+            self.terms = number  # now: what the one before was writing when we came is written, and was its to write
 
     def _note_write(self, number: int) -> None:
         if self.is_fenced and number != self.terms:

@@ -103,8 +103,14 @@ async def test_a_wrapper_can_be_told_from_the_launcher(executor: LocalExecutor, 
 
 
 async def test_a_wrapper_and_its_trainer_begin_like_any_process(executor: LocalExecutor, root: Path) -> None:
-    """In a session of its own, with no descriptor of the launcher, and no signal ignored or held back."""
-    handle = await started(executor, launch(root, DEAF))
+    """In a session of its own, with no descriptor of the launcher, and no signal ignored or held back: not those
+    either that the server ignores, because it was started with nohup or in the background of a script."""
+    ignored_before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGQUIT)}
+    try:
+        handle = await started(executor, launch(root, DEAF))
+    finally:
+        for number, handler in ignored_before.items():
+            signal.signal(number, handler)
     guardian, trainer = pid_of(root), pid_of(root, "trainer")
     assert os.getsid(guardian) == guardian
     opened = {os.readlink(f"/proc/{guardian}/fd/{number}") for number in os.listdir(f"/proc/{guardian}/fd")}
@@ -112,7 +118,11 @@ async def test_a_wrapper_and_its_trainer_begin_like_any_process(executor: LocalE
     assert opened == {"/dev/null", str(folder / "wrapper.log"), str(folder / "lock")}
     assert int(status(trainer)["SigBlk"], 16) == 0
     ignored = int(status(trainer)["SigIgn"], 16)
-    assert not [number for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP) if ignored >> (number - 1) & 1]
+    assert not [
+        number
+        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+        if ignored >> (number - 1) & 1
+    ]
     await finish(executor, handle)
 
 

@@ -68,9 +68,23 @@ async def test_the_servers_secrets_stay_with_the_server(executor: LocalExecutor,
     assert not any("hunter2" in path.read_text() for path in RunDir(root).attempt(1).iterdir())
 
 
-def test_what_training_needs_is_passed_on() -> None:
-    environ = {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2", "RUNYARD_DATABASE": "x", "AWS_SECRET": "y"}
-    assert environment.for_trainer(environ) == {"PATH": "/bin", "HF_TOKEN": "t", "OMP_NUM_THREADS": "2"}
+def test_what_training_needs_is_passed_on_and_no_secret() -> None:
+    needed = {"PATH": "/bin", "HF_HOME": "/models", "OMP_NUM_THREADS": "2", "RUNYARD_CACHE": "/cache"}
+    secret = ("HF_TOKEN", "HF_HUB_TOKEN", "NVIDIA_API_KEY", "TORCH_PASSWORD", "RUNYARD_DATABASE_URL", "AWS_SECRET")
+    assert environment.for_trainer(needed | dict.fromkeys(secret, "hunter2")) == needed
+
+
+async def test_secrets_come_to_it_again_when_the_launcher_was_lost(executor: LocalExecutor, root: Path) -> None:
+    """What they travel in was read by nobody then."""
+    code = SAY + "sys.exit(0 if os.environ['MINE'] == 'hunter2' else 1)"
+    first, second = root / "first", root / "second"
+    for place in (first, second):
+        place.mkdir()
+    assert (await exit_of(executor, await executor.launch(launch(first, code, secrets={"MINE": "hunter2"})))).code == 0
+    assert executor.launcher is not None
+    os.kill(executor.launcher, signal.SIGKILL)
+    handle = await executor.launch(launch(second, code, secrets={"MINE": "hunter2"}))
+    assert (await exit_of(executor, handle)).code == 0
 
 
 async def test_one_that_ended_by_itself_before_the_wish_came_is_not_told(executor: LocalExecutor, root: Path) -> None:

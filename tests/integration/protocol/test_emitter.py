@@ -14,7 +14,7 @@ import pytest
 
 from runyard.protocol.emitter import AlreadyRunningError, Emitter
 from runyard.protocol.events import MetricEvent, Snapshot, any_event
-from runyard.protocol.rundir import RunDir, read_complete_lines, read_lines_backwards
+from runyard.protocol.rundir import LONGEST_LINE, RunDir, read_complete_lines, read_lines_backwards
 
 
 @pytest.fixture
@@ -136,6 +136,22 @@ def test_a_full_disk_leaves_no_half_line(rundir: RunDir) -> None:
             signal.signal(signal.SIGXFSZ, ignored)
         emitter.metric(2, {"loss": 1.9})
     assert numbers(rundir) == [1, 2]
+
+
+def test_a_line_without_an_end_is_read_in_pieces(tmp_path: Path) -> None:
+    """Its writer may never come to one, and the reader has other things to keep in memory."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"x" * (3 * LONGEST_LINE) + b"\n" + b'{"good": 1}\n')
+    given, offset = [], 0
+    while lines_and_offset := read_complete_lines(path, offset, limit=16):
+        lines, offset = lines_and_offset
+        if not lines:
+            break
+        given += lines
+    assert offset == path.stat().st_size
+    assert given[-1] == b'{"good": 1}'
+    assert len(given) <= 6
+    assert max(map(len, given[:-1])) <= LONGEST_LINE
 
 
 def test_a_reader_gets_each_line_once_however_it_was_written(tmp_path: Path) -> None:

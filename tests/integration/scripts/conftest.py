@@ -26,7 +26,3 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     yield yard
     await yard.clean()
     await database.close()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="the long forms of tests that have one")

@@ -13,9 +13,11 @@ import pytest
 from runyard.db.database import Database
 from runyard.db.queries import events, jobs
 from runyard.domain.lifecycle import Cause
+from runyard.domain.quotas import Quota
 from runyard.server import app, listening
 from runyard.server.deps import Yard
 from runyard.server.feed import Hub
+from runyard.server.gate import Gate
 from runyard.server.instance import make_private
 from runyard.services.context import Context
 
@@ -27,7 +29,7 @@ SFT_ROWS = b'{"prompt": "two eggs", "completion": "2"}\n{"prompt": "six eggs", "
 def context(tmp_path: Path) -> Context:
     home = tmp_path / "home"
     make_private(home)
-    return Context(home=home, max_waiting=5, upload_limit=20 * MEGABYTE, min_free=1)
+    return Context(home=home, each_user={Quota.WAITING: 5}, upload_limit=20 * MEGABYTE, min_free=1)
 
 
 @pytest.fixture
@@ -35,7 +37,8 @@ async def yard(database: Database, context: Context) -> AsyncIterator[Yard]:
     hub = Hub(database, size=50)
     await hub.start()
     reading = asyncio.create_task(hub.run())
-    yield Yard(database, hub, context, wake=lambda topic: None, clock=time.time, gpus=list, slots=1)
+    gate = Gate(database, time.time, device_key=b"device")
+    yield Yard(database, hub, context, gate, wake=lambda topic: None, clock=time.time, gpus=list, slots=1)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
 
@@ -111,7 +114,8 @@ class Engine:
 
 @pytest.fixture
 async def api(url: str) -> AsyncIterator[Api]:
-    async with Api(base_url=url, timeout=30) as client:
+    # A connection that has rested is not used again: the server may be closing it at that very moment.
+    async with Api(base_url=url, timeout=30, limits=httpx.Limits(keepalive_expiry=1)) as client:
         yield client
 
 

@@ -197,3 +197,30 @@ async def test_data_by_name_and_by_allowed_path(api: Any, yard: Yard, tmp_path: 
     refused = await api.submit(data=str(folder / "bad.jsonl"))
     assert refused.json()["problems"][0]["line"] == 1
     assert (await api.submit(data=str(folder / "missing.jsonl"))).status_code == 422
+
+
+@pytest.mark.llm
+async def test_a_small_file_that_grows_beyond_all_memory_is_refused_and_says_so(
+    api: Any, yard: Yard, tmp_path: Path
+) -> None:
+    """300 MB of one row that lie on the disk as some kilobytes."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "grows.parquet"
+    table = pyarrow.table({"prompt": ["x" * (300 << 20)], "completion": ["y"]})
+    parquet.write_table(table, file, compression="zstd")
+    assert file.stat().st_size < 1 << 20
+    object.__setattr__(yard.context, "check_memory", 600 << 20)
+    answer = await api.upload("grows.parquet", file.read_bytes())
+    assert answer.status_code == 422, answer.text
+    assert "more than 600 MiB of memory" in answer.json()["problems"][0]["message"]
+    assert list(yard.context.datasets.iterdir()) == []
+    assert (await api.upload("small.jsonl")).status_code == 201, "what is small needs no more than before"
+
+
+async def test_one_line_of_300_megabytes_is_no_row(api: Any, yard: Yard) -> None:
+    object.__setattr__(yard.context, "upload_limit", 400 << 20)
+    object.__setattr__(yard.context, "check_memory", 128 << 20)
+    answer = await api.upload("long.jsonl", b'{"prompt": "' + b"x" * (300 << 20) + b'"}\n')
+    assert answer.status_code == 422, answer.text
+    assert "300.0 MiB long" in answer.text

@@ -19,7 +19,15 @@ JOBS = ("even", "odd")
 
 @pytest.fixture
 async def jobs(database: Database) -> None:
-    row = {"kind": "sft", "spec": {}, "resolved_spec": {}, "priority": "normal", "state": "running"}
+    row = {
+        "tenant": "main",
+        "user": "local",
+        "kind": "sft",
+        "spec": {},
+        "resolved_spec": {},
+        "priority": "normal",
+        "state": "running",
+    }
     times = {"events_offset": 0, "attempts": 0, "created_at": 1.0, "queued_at": 1.0, "updated_at": 1.0}
     async with database.write() as session:
         session.add_all([Job(id=job_id, name=job_id, **row, **times) for job_id in JOBS])
@@ -43,10 +51,15 @@ async def tell(database: Database, hub: Hub, numbers: Sequence[int], text: str =
     hub.notify()
 
 
+def follow(hub: Hub, cursor: int, job_id: str | None) -> AsyncIterator[Sequence[Entry]]:
+    """One job, or all of the tenant's."""
+    return hub.follow(cursor, "main") if job_id is None else hub.follow_job(cursor, job_id)
+
+
 async def take(hub: Hub, cursor: int, job_id: str | None, last: int) -> list[int]:
     """The ids of all that comes after a cursor, up to the last."""
     found: list[int] = []
-    async with asyncio.timeout(SECONDS), aclosing(hub.follow(cursor, job_id)) as batches:  # type: ignore[type-var]
+    async with asyncio.timeout(SECONDS), aclosing(follow(hub, cursor, job_id)) as batches:  # type: ignore[type-var]
         async for batch in batches:
             found += [entry.id for entry in batch]
             if found and found[-1] >= last:
@@ -100,7 +113,7 @@ async def test_a_sign_of_life_comes_to_those_for_whom_there_is_nothing(
     monkeypatch.setattr(feed, "FALLBACK_SECONDS", 0.05)
 
     async def first(job_id: str | None) -> Sequence[Entry]:
-        return await anext(hub.follow(0, job_id))
+        return await anext(follow(hub, 0, job_id))
 
     async with asyncio.timeout(SECONDS):
         assert list(await asyncio.gather(*map(first, (None, *JOBS)))) == [[], [], []]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runyard.db.queries import attempts, checkpoints, events, jobs
+from runyard.domain.access import LOCAL
 from runyard.domain.errors import InvalidError
 from runyard.domain.lifecycle import Cause
 from runyard.protocol.specs import job_spec
@@ -191,10 +192,10 @@ async def test_checkpoints_that_are_not_there_are_named(api: Any, out_of_memory:
 async def test_a_checkpoint_that_is_removed_while_a_job_is_looked_at_is_missed(yard: Yard, out_of_memory: Run) -> None:
     asked = {"kind": "sft", "model": "owner/model", "data": "owner/rows", "continue_from": out_of_memory.id}
     spec = job_spec.validate_python(asked)
-    resolved = await sources.resolve(yard.database, spec, yard.context)
+    resolved = await sources.resolve(yard.database, spec, LOCAL, yard.context)
     yard.context.rundir(out_of_memory.id).checkpoint(5).rmdir()
     with pytest.raises(InvalidError) as refused:
-        await yard.intake.submit(Submission(spec, resolved, "new", "me", time.time()))
+        await yard.intake.submit(Submission(spec, resolved, "new", LOCAL, "me", time.time()), {})
     assert [problem.field for problem in refused.value.problems] == ["continue_from"]
 
 

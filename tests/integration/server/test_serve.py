@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -25,10 +24,10 @@ HEAVY_MODULES = """
 import sys
 from runyard import bootstrap
 from runyard.settings import Settings
-def announce(url):
+def announce(started):
     heavy = {"torch", "transformers", "trl", "peft", "datasets", "numpy", "pandas", "pyarrow"} & set(sys.modules)
     print(*sorted(heavy), file=sys.stderr, flush=True, end="")
-    print(url, flush=True)
+    print(started.url, flush=True)
 bootstrap.serve(Settings(home=sys.argv[1], port=0), {}, announce)
 """
 
@@ -44,7 +43,7 @@ def serving(home: Path, *options: str, command: list[str] | None = None) -> Iter
         try:
             assert process.stdout is not None
             first = process.stdout.readline()
-            assert "http://127.0.0.1:" in first, process.stderr and process.stderr.read()
+            assert "://127.0.0.1:" in first, process.stderr and process.stderr.read()
             yield process, next(word for word in first.split() if word.startswith("http"))
         finally:
             process.kill()
@@ -87,9 +86,11 @@ def test_a_server_that_cannot_start_says_why_in_one_line(tmp_path: Path) -> None
         port = str(taken.getsockname()[1])
         code, error = refused(tmp_path, "--port", port)
         assert (code, error) == (4, f"error: port {port} is taken by another program: choose one with --port\n")
-    code, error = refused(tmp_path, "--host", "0.0.0.0")
-    assert code == 2
+    code, error = refused(tmp_path, "--host", "0.0.0.0", "--port", "0")
+    assert (code, error.count("\n")) == (4, 1), "others could reach it, and there is nobody to sign in"
+    assert "runyard users create" in error
     assert "ssh -L" in error
+    (tmp_path / "runyard.db").unlink()
     code, error = refused(tmp_path, RUNYARD_SLOTS="many")
     assert (code, error.startswith("error: RUNYARD_SLOTS: ")) == (2, True)
     (tmp_path / "runyard.db").write_bytes(b"this is no database" * 1000)
@@ -116,12 +117,8 @@ async def test_it_stops_soon_with_streams_open(tmp_path: Path, number: signal.Si
         assert "Traceback" not in process.stderr.read()
 
 
-def test_no_training_library_is_loaded_and_the_start_is_quick(tmp_path: Path) -> None:
+def test_no_training_library_is_loaded(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HEAVY_MODULES, str(tmp_path / "home")]
-    with serving(tmp_path / "home", command=command):
-        pass  # compiles and migrates once
     with serving(tmp_path / "home", command=command) as (process, _):
-        times = psutil.Process(process.pid).cpu_times()
-        assert times.user + times.system < 3, "seconds of work until it listens; about one on a machine of its own"
         process.terminate()
         assert process.communicate()[1] == ""

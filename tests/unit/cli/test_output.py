@@ -36,3 +36,8 @@ def test_a_person_is_told_that_there_is_more_or_nothing(
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     show(THINGS, json=True)
     assert [json.loads(line)["message"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
+
+
+def test_a_cell_is_one_harmless_line(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("A", "B"), [("a\tb\nc", "\x1b[31mred\u202e"), ("ä · …", None)])
+    assert capsys.readouterr().out == "a\\tb\\nc\t\\x1b[31mred\\u202e\nä · …\t\n"

@@ -123,5 +123,15 @@ def test_training_goes_on_where_it_was_after_an_evaluation() -> None:
     ]
 
 
+def test_an_answer_is_one_line_however_long_it_is() -> None:
+    asked = {"index": 0, "prompt": "say\ntwo", "truncated": False, "wanted": None}
+    written = lines(
+        ("sample", asked | {"step": 0, "answer": "\x1b[31m red"}), ("sample", asked | {"step": 5, "answer": "ab " * 99})
+    )
+    assert written[0] == r"base model, asked say two: \x1b[31m red"
+    assert written[1].startswith("step 5, asked say two: ab ab")
+    assert len(written[1]) < 130
+
+
 def test_nothing_colours_a_pipe() -> None:
     assert not any("\x1b" in line for line in lines(("message", {"level": "error", "text": "no"}), metric(1, loss=1.0)))

@@ -134,3 +134,28 @@ def test_an_attempt_after_a_power_cut_may_use_numbers_again() -> None:
     before = Snapshot(n=100, attempt=1)
     news = history.read(lines({"type": "resumed", "step": 5, "checkpoint": None}, attempt=2, first=81), before)
     assert (news.forget_after, news.snapshot.n, news.snapshot.attempt) == (5, 81, 2)
+
+
+def sample(step: int, answer: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "sample", "step": step, "index": 0, "prompt": "two?", "answer": answer, **fields}
+
+
+def test_answers_that_a_resumed_attempt_gives_again_take_the_place_of_the_earlier_ones() -> None:
+    told = [sample(0, "base"), sample(5, "five"), sample(9, "void"), sample(10, "void")]
+    again = [{"type": "resumed", "step": 5, "checkpoint": None}, sample(10, "ten", wanted="10", truncated=True)]
+    news = history.read([*lines(*told), *lines(*again, attempt=2, first=5)], Snapshot())
+    assert {step: one["answer"] for (step, _), one in news.samples.items()} == {0: "base", 5: "five", 10: "ten"}
+    assert news.samples[10, 0] == {
+        "at": 106.0, "attempt": 2, "prompt": "two?", "answer": "ten", "wanted": "10", "truncated": True,
+    }  # fmt: skip
+    assert news.forget_after == 5
+
+
+def test_of_a_long_answer_the_beginning_is_kept() -> None:
+    news = history.read(lines(sample(1, "x" * 100_000)), Snapshot())
+    assert len(news.samples[1, 0]["answer"]) == len(news.feed[0]["data"]["answer"]) == 8000
+
+
+def test_an_answer_to_no_prompt_is_skipped() -> None:
+    news = history.read(lines(sample(1, "x", index=10**9)), Snapshot())
+    assert (len(news.skipped), news.samples) == (1, {})

@@ -52,6 +52,15 @@ STALLED = Verdict(Cause.FAILED, "stalled", "it made no progress for longer than 
             ),
         ),
         (
+            Ending(code=137, signal=9, oom_kills=1, memory_limit_mb=2048),
+            Verdict(
+                Cause.FAILED,
+                "out_of_memory",
+                "main memory ran out (its limit is 2048 MiB: resources.memory), and the trainer was ended by SIGKILL "
+                "(Killed)",
+            ),
+        ),
+        (
             Ending(code=137, oom_kills=1),
             Verdict(
                 Cause.FAILED,

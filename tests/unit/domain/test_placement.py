@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from runyard.domain.placement import Gpu, Held, Machine, Needs, Plan, Preemption, Quotas, Start, Waiting, order, plan
+from runyard.domain.quotas import Book, Quota
 
 HOUR = 3600.0
 NOW = 100 * HOUR
@@ -18,6 +19,10 @@ def job(id_: str, gpus: int | None = None, priority: str = "normal", ago: float 
 def on(id_: str, *gpus: int, **values: object) -> Held:
     needs = Needs(len(gpus), *(values.pop(name, None) for name in ("gpu_memory_mb", "cpus", "memory_mb")))
     return Held(id_, str(values.pop("machine", "m")), gpus, needs, **values)  # type: ignore[arg-type]
+
+
+def each_user(**amounts: float) -> Quotas:
+    return Quotas(Book(each_user={Quota(name): amount for name, amount in amounts.items()}))
 
 
 def decide(
@@ -101,6 +106,7 @@ def test_what_can_never_start_says_so_and_is_in_nobodys_way() -> None:
         "cpus": "needs 9.5 CPUs, this machine has 8",
         "ram": "needs 65000 MB of memory, this machine has 64000",
     }
+    assert all(wait.never for wait in found.waits)
 
 
 def test_a_gpu_that_can_not_be_used_is_left_alone_and_named() -> None:
@@ -111,23 +117,63 @@ def test_a_gpu_that_can_not_be_used_is_left_alone_and_named() -> None:
         "b": "needs 1 GPU, 0 free (GPU 0: quarantined)",
         "c": "needs 2 GPUs, and not all can be used (GPU 0: quarantined)",
     }
+    assert not any(wait.never for wait in found.waits), "it may be put right"
 
 
 def test_a_user_at_the_quota_waits_and_blocks_nobody() -> None:
     queue = [job("a", 1, user="greedy", ago=9), job("b", 1, user="modest")]
-    found = decide(queue, [on("x", 0, user="greedy")], quotas=Quotas(running=1))
+    found = decide(queue, [on("x", 0, user="greedy")], quotas=each_user(running=1))
     assert started(found) == {"b": (1,)}
-    assert causes(found) == {"a": "greedy has 1 job running, and no user may have more than 1"}
+    assert causes(found) == {"a": "greedy has 1 running job, and may have 1 (quota running)"}
 
 
 def test_gpus_are_counted_for_the_quota_with_what_starts_in_the_same_moment() -> None:
     queue = [job("a", 1, ago=9), job("b", 1, ago=8), job("c", 0, ago=7), job("d", 2, ago=6)]
-    found = decide(queue, quotas=Quotas(gpus=1))
+    found = decide(queue, quotas=each_user(gpus=1))
     assert started(found) == {"a": (0,), "c": ()}
     assert causes(found) == {
-        "b": "needs 1 GPU; local has 1, and no user may have more than 1",
-        "d": "needs 2 GPUs, and no user may have more than 1",
+        "b": "needs 1 GPU; local has 1, and may have 1 (quota gpus)",
+        "d": "needs 2 GPUs, and local may have 1 (quota gpus)",
     }
+    assert {wait.job_id for wait in found.waits if wait.never} == {"d"}
+
+
+def test_room_is_made_for_the_first_that_will_have_left_when_it_is_kept_for_another() -> None:
+    """The large one has to wait for the end of what can't be paused; until then its memory is in nobody's way."""
+    machine = Machine("m", (Gpu(0, 100), Gpu(1, 100)), memory_mb=100)
+    staying = on("stays", 0, memory_mb=30, priority="urgent", ends=NOW + 50)
+    low = on("low", 1, priority="low", ends=NOW - 5, resumable=True)
+    queue = [
+        *(job("large", 1, "urgent", ago=3, memory_mb=90), job("short", 1, "urgent", ago=2, memory_mb=30, duration=10)),
+        job("last", 1, "urgent", ago=1),
+    ]
+    assert decide(queue, [staying, low], machine).preemptions == [Preemption("low", "short")]
+    long = [queue[0], queue[1]._replace(duration=100.0), queue[2]]
+    assert decide(long, [staying, low], machine).preemptions == [Preemption("low", "last")]
+
+
+def test_a_tenant_at_its_quota_waits_however_many_its_users_are() -> None:
+    book = Book({("small", "tenant", "running"): 1, ("small", "user big", "gpus"): 0})
+    queue = [
+        *(job("a", 1, user="u", tenant="small", ago=9), job("b", 1, user="v", tenant="small", ago=8)),
+        job("c", 1, user="w", tenant="large", ago=7),
+    ]
+    found = decide(queue, quotas=Quotas(book))
+    assert started(found) == {"a": (0,), "c": (1,)}
+    assert causes(found) == {"b": "the tenant small has 1 running job, and may have 1 (quota running)"}
+    found = decide([job("d", 1, user="big", tenant="small")], quotas=Quotas(book))
+    assert causes(found) == {"d": "needs 1 GPU, and big may have 0 (quota gpus)"}
+
+
+def test_who_has_used_up_the_gpu_hours_starts_nothing_on_gpus() -> None:
+    quotas = Quotas(spent={("user", "u"): "u has had enough", ("tenant", "small"): "small has had enough"})
+    queue = [
+        *(job("a", 1, user="u", ago=9), job("b", 0, user="u", ago=8)),
+        *(job("c", 1, user="v", tenant="small", ago=7), job("d", 1, user="w", ago=6)),
+    ]
+    found = decide(queue, quotas=quotas)
+    assert started(found) == {"b": (), "d": (0,)}
+    assert causes(found) == {"a": "u has had enough", "c": "small has had enough"}
 
 
 def test_a_job_is_not_started_while_its_last_try_holds_anything() -> None:
@@ -246,14 +292,28 @@ def test_two_urgent_jobs_make_room_for_two() -> None:
 
 def test_an_urgent_job_at_its_quota_makes_nobody_yield() -> None:
     held = [on("x", 0, priority="low", resumable=True), on("y", 1, resumable=False)]
-    assert decide([job("u", 1, "urgent")], held, quotas=Quotas(running=2)).preemptions == []
+    assert decide([job("u", 1, "urgent")], held, quotas=each_user(running=2)).preemptions == []
+
+
+def test_what_an_urgent_job_may_have_is_not_taken_by_others_of_its_user_while_room_is_made() -> None:
+    held = [on("x", 0, 1, user="b", priority="low", resumable=True)]
+    found = decide([job("u", 1, "urgent", user="a"), job("small", 0, user="a")], held, quotas=each_user(running=1))
+    assert found.preemptions == [Preemption("x", "u")]
+    assert found.starts == []
+    assert causes(found)["small"] == "a has 1 running job, and may have 1 (quota running)"
+    two = decide(
+        [job(id_, 1, "urgent", user="a", ago=ago) for id_, ago in (("u", 9), ("v", 1))],
+        [on(id_, gpu, user="b", priority="low", resumable=True) for gpu, id_ in enumerate("xy")],
+        quotas=each_user(gpus=1),
+    )
+    assert [preemption.yields_to for preemption in two.preemptions] == ["u"], "one of them may start"
 
 
 def test_expected_starts_follow_from_what_is_known() -> None:
     held = [on("x", 0, ends=NOW + 100), on("y", 1, ends=NOW + 300)]
     queue = [job("a", 1, ago=9, duration=50.0), job("b", 2, ago=8), job("c", 1, ago=7)]
     expected = {wait.job_id: wait.expected for wait in decide(queue, held).waits}
-    assert expected == {"a": NOW + 100, "b": NOW + 300, "c": None}
+    assert expected == {"a": (NOW + 100, "m", (0,)), "b": (NOW + 300, "m", (0, 1)), "c": None}
 
 
 def test_only_the_head_of_the_line_is_told_and_those_that_can_never_start() -> None:

@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runyard.domain.placement import RANK, Gpu, Held, Machine, Plan, Quotas, Waiting, order, plan
+from runyard.domain.quotas import Book, Quota
 
 MEMORY = 100
 NOW = 1000.0
+TENANT_OF = {"a": "y", "b": "y", "c": "x", "d": "x"}
+"""An account is of one tenant."""
 
 jobs = st.lists(
     st.builds(
@@ -21,14 +24,21 @@ jobs = st.lists(
         gpu_memory_mb=st.sampled_from([None, None, 20, 50, 100, 120]),
         cpus=st.sampled_from([None, None, 1.0, 3.0]),
         memory_mb=st.sampled_from([None, None, 30, 90]),
-        user=st.sampled_from("abc"),
+        user=st.sampled_from(sorted(TENANT_OF)),
         duration=st.sampled_from([None, 10.0, 100.0]),
         back=st.sampled_from([None, None, NOW - 1.0, NOW - 13 * 3600.0]),
-    ),
+    ).map(lambda job: job._replace(tenant=TENANT_OF[job.user])),
     max_size=14,
     unique_by=lambda job: job.job_id,
 )
-quotas = st.builds(Quotas, running=st.sampled_from([None, None, 1, 2, 4]), gpus=st.sampled_from([None, None, 1, 2, 4]))
+LIMITED = [("x", "tenant", "running"), ("x", "tenant", "gpus"), ("y", "each user", "gpus"), ("y", "user a", "running")]
+amounts = st.sampled_from([1.0, 2.0, 4.0])
+books = st.builds(
+    Book,
+    set_=st.dictionaries(st.sampled_from(LIMITED), amounts),
+    each_user=st.dictionaries(st.sampled_from([Quota.RUNNING, Quota.GPUS]), amounts),
+)
+quotas = st.one_of(st.just(Quotas()), st.builds(Quotas, books))
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ def cases(draw: st.DrawFn) -> Case:
             draw(st.sampled_from([None, NOW - 5, NOW + 5, NOW + 50])),
             resumable=draw(st.booleans()),
             stopping=draw(st.sampled_from([False, False, True])),
+            tenant=by_id[start.job_id].tenant,
         )
         for start in found.starts
     ]
@@ -79,11 +90,14 @@ def cases(draw: st.DrawFn) -> Case:
 def after(case: Case, found: Plan) -> list[Held]:
     """All that is held when the plan has been carried out, but for those who have to leave."""
     by_id = {job.job_id: job for job in case.queue}
-    new = [
-        Held(start.job_id, start.machine, start.gpus, by_id[start.job_id].needs, user=by_id[start.job_id].user)
-        for start in found.starts
+    started = [(start, by_id[start.job_id]) for start in found.starts]
+    return [
+        *case.held,
+        *(
+            Held(job.job_id, start.machine, start.gpus, job.needs, user=job.user, tenant=job.tenant)
+            for start, job in started
+        ),
     ]
-    return [*case.held, *new]
 
 
 @given(cases())
@@ -127,13 +141,24 @@ def test_everybody_gets_what_was_asked_for(case: Case) -> None:
 
 @given(cases())
 def test_no_quota_is_passed(case: Case) -> None:
-    found = case.decide()
-    held, users = after(case, found), {job.job_id: job.user for job in case.queue}
-    for user in {users[start.job_id] for start in found.starts}:
-        mine = [one for one in held if one.user == user]
-        assert case.quotas.running is None or len(mine) <= case.quotas.running
-        new_gpus = sum(len(start.gpus) for start in found.starts if users[start.job_id] == user)
-        assert case.quotas.gpus is None or not new_gpus or sum(len(one.gpus) for one in mine) <= case.quotas.gpus
+    """Of users and of tenants. A user's own limit goes before each user's, and that before the installation's."""
+    found, book = case.decide(), case.quotas.book
+    held, by_id = after(case, found), {job.job_id: job for job in case.queue}
+    for start in found.starts:
+        job = by_id[start.job_id]
+        for by, name in (("user", job.user), ("tenant", job.tenant)):
+            mine = [one for one in held if getattr(one, by) == name]
+            running = limit(book, by, job, "running")
+            assert running is None or len(mine) <= running
+            gpus = limit(book, by, job, "gpus") if start.gpus else None
+            assert gpus is None or sum(len(one.gpus) for one in mine) <= gpus
+
+
+def limit(book: Book, by: str, job: Waiting, quota: str) -> float | None:
+    if by == "tenant":
+        return book.set_.get((job.tenant, "tenant", quota))
+    own = (book.set_.get((job.tenant, of, quota)) for of in (f"user {job.user}", "each user"))
+    return next((amount for amount in own if amount is not None), book.each_user.get(Quota(quota)))
 
 
 @given(cases())
@@ -180,15 +205,16 @@ def test_what_had_to_yield_is_enough_and_none_of_it_too_much(case: Case) -> None
 
 @given(cases())
 def test_nobody_yields_in_vain_and_the_room_goes_to_who_it_was_made_for(case: Case) -> None:
-    """Carry out a plan, let those who stop leave: then the urgent jobs start, whoever else waits."""
+    """Carry out a plan, let those who stop leave: then the urgent jobs start, whoever else waits for room."""
     found = case.decide()
     victims = {preemption.job_id for preemption in found.preemptions}
     if not victims:
         return
     held = [one for one in after(case, found) if one.job_id not in victims and not one.stopping]
     started = {start.job_id for start in found.starts}
-    left = [job for job in case.queue if job.job_id not in started]
-    then = plan(left, held, case.machines, NOW, Quotas())
+    over = {wait.job_id for wait in found.waits if "(quota " in wait.cause}
+    left = [job for job in case.queue if job.job_id not in started | over]
+    then = plan(left, held, case.machines, NOW, case.quotas)
     assert {preemption.yields_to for preemption in found.preemptions} <= {start.job_id for start in then.starts}
 
 

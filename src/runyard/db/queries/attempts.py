@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import CursorResult, Row, and_, bindparam, func, or_, select, update
 
@@ -42,7 +42,7 @@ WITHIN_REACH = WITH_JOBS.where(IS_OPEN, IS_OURS)
 TAKEN = (
     select(Attempt.job_id, Attempt.machine, Attempt.gpus, Attempt.gpu_memory_mb, Attempt.cpus, Attempt.memory_mb)
     .add_columns(Attempt.number, Attempt.created_at, Attempt.ended_at, Attempt.lease_owner)
-    .add_columns(Job.priority, Job.user, Job.resumable, Job.state, Job.snapshot, Job.estimated_seconds)
+    .add_columns(Job.priority, Job.user, Job.tenant, Job.resumable, Job.state, Job.snapshot, Job.estimated_seconds)
     .join(Job, Job.id == Attempt.job_id)
     .where(Attempt.released_at.is_(None))
 )
@@ -94,15 +94,44 @@ async def taken(session: Session, machine: str, owner: str) -> list[Held]:
             row.priority,
             row.user,
             row.created_at,
-            _expected_end(row),
+            expected_end(row),
             row.resumable,
             row.ended_at is not None or row.state in STOPPING,
+            row.tenant,
         )
         for row in rows
     ]
 
 
-def _expected_end(row: Row[Any]) -> float | None:
+class Stay(NamedTuple):
+    """A try with what tells whose it is, and how far: `attempts` counts all of its job."""
+
+    job_id: str
+    number: int
+    machine: str | None
+    gpus: list[int]
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    exit_code: int | None
+    reason: str | None
+    name: str
+    state: str
+    attempts: int
+    snapshot: dict[str, Any] | None
+    estimated_seconds: float | None
+
+
+async def since(session: Session, at: float) -> list[Stay]:
+    """Tries that are under way or have ended since then."""
+    own = (getattr(Attempt, name) for name in Stay._fields[:9])
+    of_job = (getattr(Job, name) for name in Stay._fields[9:])
+    query = select(*own, *of_job).join(Job, Job.id == Attempt.job_id)
+    query = query.where(or_(IS_OPEN, Attempt.ended_at > at), Job.removed_at.is_(None)).order_by(Attempt.created_at)
+    return [Stay(*row) for row in await session.execute(query)]
+
+
+def expected_end(row: Row[Any] | Stay) -> float | None:
     """By the trainer's own pace; before it has one, by what jobs like it took."""
     snapshot = row.snapshot or {}
     if snapshot.get("attempt") == row.number and snapshot.get("eta_seconds") is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import or_, select
+from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
 from runyard.db.tables import DataSet, Job
@@ -45,6 +46,15 @@ async def page(session: Session, before: Cursor | None, limit: int) -> Sequence[
     if before is not None:
         at, id_ = before
         query = query.where(or_(DataSet.created_at < at, (DataSet.created_at == at) & (DataSet.id < id_)))
+    return (await session.scalars(query)).all()
+
+
+async def jobs_of(session: Session, path: str, limit: int) -> Sequence[Job]:
+    """Those that name a file, newest first; without the specs."""
+    data = Job.resolved_spec["data"]
+    is_named = or_(data["train"].as_string() == path, data["eval"].as_string() == path)
+    query = select(Job).options(defer(Job.spec, raiseload=True), defer(Job.resolved_spec, raiseload=True))
+    query = query.where(is_named, Job.removed_at.is_(None)).order_by(Job.created_at.desc()).limit(limit)
     return (await session.scalars(query)).all()
 
 

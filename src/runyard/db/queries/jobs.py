@@ -1,16 +1,15 @@
 """Jobs: the rows, and the one place where their state changes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select
-from sqlalchemy.orm import defer
+from sqlalchemy import func, insert, select
 
 from runyard.db.database import Session
-from runyard.db.queries import events
-from runyard.db.tables import Job, Move
-from runyard.domain.lifecycle import FINAL, Cause, State, move
+from runyard.db.queries import events, rollups
+from runyard.db.tables import Job, JobTotal, Move
+from runyard.domain import listing
+from runyard.domain.lifecycle import ACTIVE, FINAL, Cause, State, move
 
 RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
 """After these a job stands at the end of its line; one that was stopped or failed by itself keeps its place."""
@@ -23,34 +22,10 @@ async def get(session: Session, job_id: str) -> Job | None:
     return None if job is None or job.removed_at is not None else job
 
 
-@dataclass(frozen=True)
-class Filter:
-    """None lets everything pass; `name` is any part of it, in any case."""
-
-    states: Sequence[str] | None = None
-    kind: str | None = None
-    name: str | None = None
-
-
-async def page(session: Session, wanted: Filter, before: tuple[float, str] | None, limit: int) -> Sequence[Job]:
-    """Newest first, from before a (created_at, id); without the specs, which may be long."""
-    query = select(Job).options(defer(Job.spec, raiseload=True), defer(Job.resolved_spec, raiseload=True))
-    query = query.where(Job.removed_at.is_(None))
-    if wanted.states:
-        query = query.where(Job.state.in_(wanted.states))
-    if wanted.kind is not None:
-        query = query.where(Job.kind == wanted.kind)
-    if wanted.name is not None:
-        query = query.where(Job.name.icontains(wanted.name, autoescape=True))
-    if before is not None:
-        at, id_ = before
-        query = query.where(or_(Job.created_at < at, (Job.created_at == at) & (Job.id < id_)))
-    return (await session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit))).all()
-
-
 async def count_by_state(session: Session) -> dict[str, int]:
-    rows = await session.execute(select(Job.state, func.count()).where(Job.removed_at.is_(None)).group_by(Job.state))
-    return {state: count for state, count in rows}
+    count = func.sum(JobTotal.jobs)
+    rows = await session.execute(select(JobTotal.state, count).group_by(JobTotal.state).having(count > 0))
+    return {state: int(count) for state, count in rows}
 
 
 async def count_waiting(session: Session) -> int:
@@ -67,6 +42,8 @@ async def add_all(session: Session, new: Sequence[tuple[Job, str]]) -> list[Move
     the session does not take charge of the objects."""
     if not new:
         return []
+    for job, _ in new:
+        index(job)
     names = Job.__table__.columns.keys()
     await session.execute(insert(Job), [{name: getattr(job, name) for name in names} for job, _ in new])
     rows = [
@@ -77,6 +54,12 @@ async def add_all(session: Session, new: Sequence[tuple[Job, str]]) -> list[Move
     await session.execute(insert(Move), rows)
     await events.append_all(session, [_told(move) for move in moves])
     return moves
+
+
+def index(job: Job) -> None:
+    """What it is found by has changed."""
+    job.tags = list(job.tags or ())
+    job.search = listing.line(job.name, job.model, job.tags, job.id)
 
 
 def _told(row: Move) -> dict[str, Any]:
@@ -108,6 +91,8 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
     if after == before:
         return False
     _enter(job, after, cause, at)
+    if before in ACTIVE and after not in ACTIVE:
+        await rollups.settle(session, job)
     job.not_before = not_before
     job.reason, job.message = (reason, message) if after == State.FAILED else (None, None)
     row = Move(
@@ -130,10 +115,15 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
 def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
     job.state = state.value
     job.updated_at = at
-    job.wait_cause = job.expected_start = None
+    job.wait_cause = job.expected_start = job.expected_place = None
     job.finished_at = at if state in FINAL else None
     if state == State.RUNNING and job.started_at is None:
         job.started_at = at
+    if state in ACTIVE and job.active_since is None:
+        job.active_since = at
+    elif state not in ACTIVE and job.active_since is not None:
+        job.duration = (job.duration or 0.0) + max(0.0, at - job.active_since)
+        job.active_since = None
     if state == State.QUEUED:
         job.back_at = at
     if cause in RENEWING:

@@ -1,6 +1,7 @@
 """Metric points: one row a job, split and step."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, insert, select
@@ -21,25 +22,41 @@ class Point(NamedTuple):
     values: dict[str, float | None]
 
 
-async def record(session: Session, job_id: str, points: Mapping[Key, dict[str, Any]]) -> None:
+class Change(NamedTuple):
+    """The values of a point before and after it was written."""
+
+    split: str
+    step: int
+    before: Mapping[str, float | None]
+    after: Mapping[str, float | None]
+
+
+NOTHING: Mapping[str, float | None] = MappingProxyType({})
+
+
+async def record(session: Session, job_id: str, points: Mapping[Key, dict[str, Any]]) -> list[Change]:
     """Write points by (split, step); each has `attempt`, `at` and `values`.
 
     Values join those that the same attempt has reported for the step, and replace those of an earlier one.
     """
     if not points:
-        return
+        return []
     steps = [step for _, step in points]
     query = select(Metric).where(Metric.job_id == job_id, Metric.step.between(min(steps), max(steps)))
     known = {(row.split, row.step): row for row in await session.scalars(query)}
-    new = []
+    new, changes = [], []
     for (split, step), point in points.items():
+        before = NOTHING
         if row := known.get((split, step)):
+            before = row.values
             earlier = row.values if row.attempt == point["attempt"] else {}
             row.attempt, row.at, row.values = point["attempt"], point["at"], earlier | point["values"]
         else:
             new.append({"job_id": job_id, "split": split, "step": step, **point})
+        changes.append(Change(split, step, before, row.values if row else point["values"]))
     if new:
         await session.execute(insert(METRICS), new)
+    return changes
 
 
 async def forget_after(session: Session, job_id: str, step: int) -> None:
@@ -50,8 +67,8 @@ async def forget_after(session: Session, job_id: str, step: int) -> None:
 async def of_job(
     session: Session, job_id: str, *, split: str | None = None, after_step: int = -1, limit: int | None = None
 ) -> list[Point]:
-    table = METRICS.c
-    query = select(*(table[name] for name in Point._fields)).where(table.job_id == job_id, table.step > after_step)
+    columns = (getattr(Metric, name) for name in Point._fields)
+    query = select(*columns).where(Metric.job_id == job_id, Metric.step > after_step)
     if split is not None:
-        query = query.where(table.split == split)
-    return [Point(*row) for row in await session.execute(query.order_by(table.step, table.split).limit(limit))]
+        query = query.where(Metric.split == split)
+    return [Point(*row) for row in await session.execute(query.order_by(Metric.step, Metric.split).limit(limit))]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from itertools import starmap
-from typing import NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
@@ -17,6 +17,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
 from runyard.db.queries import events
@@ -49,12 +50,12 @@ IN_LINE = and_(IS_QUEUED, MAY_START)
 _row = Job.__table__.c
 WAITING = select(
     *(_row.id, _row.priority, _row.queued_at, _row.gpus, _row.gpu_memory_mb, _row.cpus, _row.memory_mb),
-    *(_row.user, _row.estimated_seconds, _row.back_at),
+    *(_row.user, _row.estimated_seconds, _row.back_at, _row.tenant),
 ).where(IN_LINE)
 HEAD = WAITING.order_by(RANK, _row.queued_at, _row.id).limit(bindparam("head", type_=Integer))
 NEXT_START = select(func.min(Job.not_before)).where(IS_QUEUED, ~MAY_START)
-_ranks = select(RANK, MAY_START.label("is_in_line")).where(IS_QUEUED).subquery()
-LENGTHS = select(_ranks.c.is_in_line, _ranks.c.rank, func.count()).group_by(_ranks.c.is_in_line, _ranks.c.rank)
+_ranks = select(RANK).where(IN_LINE).subquery()
+LENGTHS = select(_ranks.c.rank, func.count()).group_by(_ranks.c.rank)
 _place = func.row_number().over(order_by=(RANK, Job.queued_at, Job.id)).label("place")
 _line = select(Job.id, _place).where(IN_LINE).subquery()
 PLACES = select(_line.c.id, _line.c.place).where(_line.c.id.in_(bindparam("ids", expanding=True)))
@@ -79,17 +80,9 @@ async def places(session: Session, job_ids: Collection[str], now: float) -> dict
     return {job_id: position for job_id, position in rows}
 
 
-class Lengths(NamedTuple):
-    """How many wait; of these how many stand in line, by the rank that they count as."""
-
-    waiting: int
-    line: dict[int, int]
-
-
-async def lengths(session: Session, now: float) -> Lengths:
-    rows = (await session.execute(LENGTHS, {"now": now})).all()
-    line = {rank: count for is_in_line, rank, count in rows if is_in_line}
-    return Lengths(sum(count for _, _, count in rows), line)
+async def lengths(session: Session, now: float) -> dict[int, int]:
+    """How many stand in line, by the rank that they count as."""
+    return {rank: count for rank, count in await session.execute(LENGTHS, {"now": now})}
 
 
 async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str], at: float) -> None:
@@ -99,12 +92,13 @@ async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str]
     """
     if nothing:
         told = update(Job).where(Job.id.in_(nothing), IS_QUEUED)
-        await session.execute(told.values(wait_cause=None, expected_start=None))
+        await session.execute(told.values(wait_cause=None, expected_start=None, expected_place=None))
     waits = await _still_waiting(session, waits)
     if not waits:
         return
-    rows = [{"id": wait.job_id, "wait_cause": wait.cause, "expected_start": wait.expected} for wait in waits]
-    await session.execute(update(Job), rows)
+    await session.execute(
+        update(Job), [{"id": wait.job_id, "wait_cause": wait.cause, **_start(wait)} for wait in waits]
+    )
     await events.append_all(
         session,
         [
@@ -112,17 +106,32 @@ async def tell(session: Session, waits: Sequence[Wait], nothing: Collection[str]
                 "job_id": wait.job_id,
                 "at": at,
                 "type": "queue",
-                "data": {"position": wait.position, "wait_cause": words.sentence(wait, at)},
+                "data": {"position": wait.position, "wait_cause": words.sentence(wait, at)}
+                | ({"never": True} if wait.never else {}),
             }
             for wait in waits
         ],
     )
 
 
+def _start(wait: Wait) -> dict[str, Any]:
+    at, place = None, None
+    if wait.expected is not None:
+        at, place = wait.expected.at, {"machine": wait.expected.machine, "gpus": list(wait.expected.gpus)}
+    return {"expected_start": at, "expected_place": place}
+
+
 async def _still_waiting(session: Session, waits: Sequence[Wait]) -> list[Wait]:
     ids = [wait.job_id for wait in waits]
     found = set(await session.scalars(select(Job.id).where(Job.id.in_(ids), IS_QUEUED))) if ids else set()
     return [wait for wait in waits if wait.job_id in found]
+
+
+async def expected(session: Session) -> Sequence[Job]:
+    """Those of whom it is known when and where they may start."""
+    query = select(Job).options(defer(Job.spec, raiseload=True), defer(Job.resolved_spec, raiseload=True))
+    query = query.where(IS_QUEUED, Job.expected_start.is_not(None)).order_by(Job.expected_start, Job.id)
+    return (await session.scalars(query)).all()
 
 
 async def told(session: Session) -> Sequence[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, tuple_
 
 from runyard.db.database import Session
-from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric
+from runyard.db.tables import Attempt, Checkpoint, Cleanup, FeedEvent, Job, Metric, Series
 from runyard.domain.lifecycle import FINAL
 from runyard.domain.retention import Ended, Item
 
@@ -15,6 +15,8 @@ IS_FINAL = Job.state.in_([state.value for state in FINAL])
 HAS_LOST_LOGS = IS_FINAL & (Job.logs_removed_at >= Job.finished_at)
 HAS_LOST_STEP = IS_FINAL & (Checkpoint.removed_at >= Job.finished_at)
 PIECE = 5000
+BLOCKS = 200
+"""Of curves: each is as large as many points."""
 PART = 200
 ESCAPED = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
 LETTERS = frozenset(b"-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -100,8 +102,10 @@ async def forget_piece(session: Session, job_id: str) -> bool:
     """
     keys = select(Metric.job_id, Metric.split, Metric.step).where(Metric.job_id == job_id).limit(PIECE)
     points = delete(Metric).where(tuple_(Metric.job_id, Metric.split, Metric.step).in_(keys))
+    block = (Series.job_id, Series.split, Series.name, Series.first_step)
+    blocks = delete(Series).where(tuple_(*block).in_(select(*block).where(Series.job_id == job_id).limit(BLOCKS)))
     entries = select(FeedEvent.id).where(FeedEvent.job_id == job_id).limit(PIECE)
-    for statement in (points, delete(FeedEvent).where(FeedEvent.id.in_(entries))):
+    for statement in (points, blocks, delete(FeedEvent).where(FeedEvent.id.in_(entries))):
         if (await session.execute(statement.returning(1))).first() is not None:
             return True
     await session.execute(delete(Job).where(Job.id == job_id))

@@ -16,13 +16,23 @@ class Preemption(NamedTuple):
     yields_to: str
 
 
+class Expected(NamedTuple):
+    """When a job may start, and where; it has no GPUs if it needs none."""
+
+    at: float
+    machine: str
+    gpus: tuple[int, ...] = ()
+
+
 class Wait(NamedTuple):
-    """`position` counts from 1 over the whole queue; `expected` is when it may start, where that can be known."""
+    """`position` counts from 1 over the whole queue; `expected` is None where it can't be known. One that can `never`
+    start needs what no machine has."""
 
     job_id: str
     position: int
     cause: str
-    expected: float | None = None
+    expected: Expected | None = None
+    never: bool = False
 
 
 class Plan(NamedTuple):

@@ -1,8 +1,10 @@
 """What there is and what is asked for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from runyard.domain.quotas import Book, By, Quota
 
 
 class Needs(NamedTuple):
@@ -31,6 +33,7 @@ class Waiting(NamedTuple):
     user: str = "local"
     duration: float | None = None
     back: float | None = None
+    tenant: str = "main"
     resumable: bool = False
 
     @property
@@ -54,6 +57,7 @@ class Held(NamedTuple):
     ends: float | None = None
     resumable: bool = False
     stopping: bool = False
+    tenant: str = "main"
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,38 @@ class Machine:
         return replace(self, gpus=tuple(replace(g, unusable=unusable.get(g.index, g.unusable)) for g in self.gpus))
 
 
-@dataclass(frozen=True)
-class Quotas:
-    """What one user may have at once; None is without limit. A share of a GPU counts as a GPU."""
+class Share(NamedTuple):
+    """What a user or a tenant may have at once; None is without limit. A share of a GPU counts as a GPU.
+
+    `spent` says why nothing with GPUs may start: what there was of GPU-hours is used up.
+    """
 
     running: int | None = None
     gpus: int | None = None
+    spent: str | None = None
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """What users and tenants may have.
+
+    `spent` has those, by user or tenant, whose GPU-hours are used up, with a sentence that says so.
+    """
+
+    book: Book = field(default_factory=Book)
+    spent: Mapping[tuple[By, str], str] = field(default_factory=dict)
+    _shares: dict[tuple[str, str], tuple[Share, Share]] = field(default_factory=dict, init=False, compare=False)
+
+    def shares(self, user: str, tenant: str) -> tuple[Share, Share]:
+        """Of a user and of the tenant; asked for every job in line, and the same for most."""
+        if (user, tenant) not in self._shares:
+            self._shares[user, tenant] = self._share("user", user, tenant), self._share("tenant", user, tenant)
+        return self._shares[user, tenant]
+
+    def _share(self, by: By, user: str, tenant: str) -> Share:
+        limits = [self.book.limit(by, user, tenant, quota) for quota in (Quota.RUNNING, Quota.GPUS)]
+        running, gpus = (None if limit is None else int(limit) for limit in limits)
+        return Share(running, gpus, self.spent.get((by, user if by == "user" else tenant)))
 
 
 UNLIMITED = Quotas()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
+from runyard.domain.placement.decisions import Expected
 from runyard.domain.placement.demand import Needs, Waiting
 from runyard.domain.placement.room import Free, Room, choose
 
@@ -10,7 +11,7 @@ MOST_MACHINES = 16
 """With more of them the answer would cost more than it is worth."""
 
 
-def forecast(room: Room, line: Sequence[tuple[Waiting, Needs]], now: float) -> dict[str, float]:
+def forecast(room: Room, line: Sequence[tuple[Waiting, Needs]], now: float) -> dict[str, Expected]:
     """Expected starts by job, if those with GPUs, and those without, start in their order: of all up to the first for
     whom nobody can know it."""
     if len(room.bays) > MOST_MACHINES:
@@ -20,8 +21,8 @@ def forecast(room: Room, line: Sequence[tuple[Waiting, Needs]], now: float) -> d
     return _in_order(room, with_gpus, now) | _in_order(room, without, now)
 
 
-def _in_order(room: Room, line: Sequence[tuple[Waiting, Needs]], now: float) -> dict[str, float]:
-    expected: dict[str, float] = {}
+def _in_order(room: Room, line: Sequence[tuple[Waiting, Needs]], now: float) -> dict[str, Expected]:
+    expected: dict[str, Expected] = {}
     frees = [bay.free.copy() for bay in room.bays]
     leaving: list[tuple[float, int, str, Needs, tuple[int, ...]]] = []
     for position, bay in enumerate(room.bays):
@@ -35,8 +36,8 @@ def _in_order(room: Room, line: Sequence[tuple[Waiting, Needs]], now: float) -> 
             frees[position].take(left, gpus, -1)
         if place is None:
             break
-        expected[job.job_id] = at
         position, gpus = place
+        expected[job.job_id] = Expected(at, room.bays[position].machine.name, gpus)
         frees[position].take(needs, gpus)
         if job.duration is not None:
             heappush(leaving, (at + job.duration, position, job.job_id, needs, gpus))

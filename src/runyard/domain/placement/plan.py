@@ -11,7 +11,7 @@ from runyard.domain.placement.demand import UNLIMITED, Held, Machine, Needs, Quo
 from runyard.domain.placement.forecast import forecast
 from runyard.domain.placement.preemption import Clearings
 from runyard.domain.placement.reservations import reserve
-from runyard.domain.placement.room import Bay, Room
+from runyard.domain.placement.room import Bay, Room, Usage
 
 
 def plan(
@@ -64,6 +64,8 @@ class _Pass:
         self._reserved: set[bool] = set()
         """For jobs with GPUs, for jobs without."""
         self._blocked: list[tuple[Waiting, Needs]] = []
+        self._soon = Usage()
+        """Of those for whom room is being made: else others of theirs might take what they may still have."""
 
     def is_settled(self, job: Waiting) -> bool:
         """One more in line, of whom nothing else has to be known. Most are, so this is quick."""
@@ -83,7 +85,7 @@ class _Pass:
         if cause is None:
             cause = self._block(job, needs)
         if cause:
-            self.waits.append(Wait(job.job_id, self._waiting, cause))
+            self.waits.append(Wait(job.job_id, self._waiting, cause, never=self._is_hopeless(needs, job)))
         return self.explain > 0 or job.priority == "urgent" or not self.room.is_full()
 
     def told(self) -> list[Wait]:
@@ -97,13 +99,18 @@ class _Pass:
             return words.HELD
         if not self.room.possible(needs):
             cause = words.too_much(needs, [bay.machine for bay in self.room.bays])
-            lasting = not any(gpu.unusable for bay in self.room.bays for gpu in bay.machine.gpus)
-            return cause if lasting or self._waiting < self.explain else ""
-        over = words.over_quota(needs, job.user, self.room, self.quotas)
+            return cause if self._is_hopeless(needs, job) or self._waiting < self.explain else ""
+        over = words.over_quota(needs, job, self.room.usage, self._soon, self.quotas)
         return over if over is None or self._waiting < self.explain else ""
 
+    def _is_hopeless(self, needs: Needs, job: Waiting) -> bool:
+        """No machine has that much, nor would one have if all of its GPUs could be used; or nobody may have it."""
+        if not self.room.possible(needs):
+            return not any(gpu.unusable for bay in self.room.bays for gpu in bay.machine.gpus)
+        return words.is_beyond(needs, self.quotas.shares(job.user, job.tenant))
+
     def _start(self, job: Waiting, needs: Needs) -> bool:
-        ends = inf if job.duration is None else self.now + job.duration
+        ends = self._ends(job)
         key = needs, bisect_left(self._untils, ends)
         if key in self._failed:
             return False
@@ -116,10 +123,14 @@ class _Pass:
         self._take(job, needs, ends, *found)
         return True
 
+    def _ends(self, job: Waiting) -> float:
+        return inf if job.duration is None else self.now + job.duration
+
     def _take(self, job: Waiting, needs: Needs, ends: float, bay: Bay, gpus: tuple[int, ...]) -> None:
         name = bay.machine.name
         known = None if job.duration is None else ends
         held = Held(job.job_id, name, gpus, needs, job.priority, job.user, self.now, known, job.resumable)
+        held = held._replace(tenant=job.tenant)
         self.room.hold(held)
         for spare in bay.spares:
             if ends > spare.until:
@@ -131,7 +142,8 @@ class _Pass:
         told = self._waiting <= self.explain
         if told:
             self._blocked.append((job, needs))
-        if job.priority == "urgent" and (victims := self._clearings.make_room(needs)) is not None:
+        if job.priority == "urgent" and (victims := self._clearings.make_room(needs, self._ends(job))) is not None:
+            self._soon.add(job.user, job.tenant, needs.gpus or 0)
             self.preemptions += [Preemption(held.job_id, job.job_id) for held in victims]
             self._spares_changed()
             return words.makes_room(len(victims)) if told else ""

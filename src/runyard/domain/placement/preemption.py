@@ -23,32 +23,35 @@ class Clearings:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._clearings: dict[str, Clearing] = {}
-        self._hopeless: set[Needs] = set()
+        self._hopeless: set[tuple[Needs, float]] = set()
 
-    def make_room(self, needs: Needs) -> list[Held] | None:
+    def make_room(self, needs: Needs, ends: float) -> list[Held] | None:
         """Whom to stop so that an urgent job fits: nobody, if those that are stopping already are enough. None, and
-        nothing is kept, if even all that may be stopped would not do."""
-        if needs in self._hopeless:
+        nothing is kept, if even all that may be stopped would not do.
+
+        What is kept for others from a time on is not in the way of one that `ends` before.
+        """
+        if (needs, ends) in self._hopeless:
             return None
         best: tuple[tuple[int, int, float], Bay, list[Held]] | None = None
         for bay in self._room.possible(needs):
-            victims = self._victims(bay, needs)
+            victims = self._victims(bay, needs, ends)
             if victims is not None and (best is None or _harm(victims) < best[0]):
                 best = _harm(victims), bay, victims
                 if not victims:
                     break
         if best is None:
-            self._hopeless.add(needs)
+            self._hopeless.add((needs, ends))
             return None
         _, bay, victims = best
-        self._clear(bay, needs, victims)
+        self._clear(bay, needs, ends, victims)
         return victims
 
-    def _victims(self, bay: Bay, needs: Needs) -> list[Held] | None:
+    def _victims(self, bay: Bay, needs: Needs, ends: float) -> list[Held] | None:
         """As few as will do: the lowest class first, and in it the youngest."""
         clearing = self._clearings.get(bay.machine.name)
         future = clearing.spare.free.copy() if clearing else _after_stopping(bay)
-        others = [spare.free for spare in bay.spares if clearing is None or spare is not clearing.spare]
+        others = [free for free in bay.views(ends)[1:] if clearing is None or free is not clearing.spare.free]
         if choose([future, *others], needs) is not None:
             return []
         leaving = clearing.leaving if clearing else set()
@@ -62,7 +65,7 @@ class Clearings:
                 return _needed(chosen, [future, *others], needs)
         return None
 
-    def _clear(self, bay: Bay, needs: Needs, victims: list[Held]) -> None:
+    def _clear(self, bay: Bay, needs: Needs, ends: float, victims: list[Held]) -> None:
         name = bay.machine.name
         if name not in self._clearings:
             self._clearings[name] = Clearing(Spare(_after_stopping(bay), -inf))
@@ -72,7 +75,8 @@ class Clearings:
         for held in victims:
             future.give(held)
             clearing.leaving.add(held.job_id)
-        gpus = choose([future, *[spare.free for spare in bay.spares]], needs)
+        frees = [future, *bay.views(ends)[1:]]
+        gpus = choose(frees, needs)
         assert gpus is not None, "the victims were chosen so that it fits"
         future.take(needs, gpus)
 

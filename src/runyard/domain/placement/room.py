@@ -99,13 +99,28 @@ class Bay:
         return [self.free, *[spare.free for spare in self.spares if ends > spare.until]]
 
 
+class Usage:
+    """How many jobs and GPUs users and tenants have."""
+
+    def __init__(self) -> None:
+        self.users: Counter[str] = Counter()
+        self.gpus_of: Counter[str] = Counter()
+        self.tenants: Counter[str] = Counter()
+        self.gpus_of_tenant: Counter[str] = Counter()
+
+    def add(self, user: str, tenant: str, gpus: int, sign: int = 1) -> None:
+        self.users[user] += sign
+        self.gpus_of[user] += sign * gpus
+        self.tenants[tenant] += sign
+        self.gpus_of_tenant[tenant] += sign * gpus
+
+
 class Room:
     """All machines. It is the same whatever the order in which jobs came and went."""
 
     def __init__(self, machines: Sequence[Machine], held: Iterable[Held] = ()) -> None:
         self.bays = [Bay(machine, Free(machine)) for machine in machines]
-        self.users: Counter[str] = Counter()
-        self.gpus_of: Counter[str] = Counter()
+        self.usage = Usage()
         self.has_gpus = any(machine.gpus for machine in machines)
         self._positions = {bay.machine.name: position for position, bay in enumerate(self.bays)}
         self._where: dict[str, int] = {}
@@ -125,9 +140,8 @@ class Room:
         return job_id in self._where
 
     def hold(self, held: Held) -> None:
-        """What is on a machine that is not here counts for the quota of its user only."""
-        self.users[held.user] += 1
-        self.gpus_of[held.user] += len(held.gpus)
+        """What is on a machine that is not here counts for the quotas of its user and tenant only."""
+        self.usage.add(held.user, held.tenant, len(held.gpus))
         position = self._where[held.job_id] = self._positions.get(held.machine, -1)
         if position < 0:
             return
@@ -140,8 +154,7 @@ class Room:
     def release(self, job_id: str) -> Held:
         bay = self.bays[position := self._where.pop(job_id)]
         held = bay.held.pop(job_id)
-        self.users[held.user] -= 1
-        self.gpus_of[held.user] -= len(held.gpus)
+        self.usage.add(held.user, held.tenant, len(held.gpus), -1)
         if held.ends is not None:
             del bay.ends[bisect_left(bay.ends, (held.ends, job_id))]
         self._change(position, held, -1)

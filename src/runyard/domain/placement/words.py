@@ -1,10 +1,10 @@
 """Why a job waits, in words for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from runyard.domain.placement.decisions import Wait
-from runyard.domain.placement.demand import Machine, Needs, Quotas
-from runyard.domain.placement.room import Bay, Room, choose
+from runyard.domain.placement.demand import Machine, Needs, Quotas, Share, Waiting
+from runyard.domain.placement.room import Bay, Room, Usage, choose
 
 HELD = "waits until its last try has given back what it held"
 
@@ -31,16 +31,30 @@ def too_much(needs: Needs, machines: Sequence[Machine]) -> str:
     return "needs more than any machine has"
 
 
-def over_quota(needs: Needs, user: str, room: Room, quotas: Quotas) -> str | None:
-    """None if the user may have this, too."""
-    running, gpus = room.users[user], room.gpus_of[user]
-    if quotas.gpus is not None and (needs.gpus or 0) > quotas.gpus:
-        return f"needs {_gpus(needs)}, and no user may have more than {quotas.gpus}"
-    if quotas.running is not None and running >= quotas.running:
-        return f"{user} has {count(running, 'job')} running, and no user may have more than {quotas.running}"
-    if quotas.gpus is not None and needs.gpus and gpus + needs.gpus > quotas.gpus:
-        return f"needs {_gpus(needs)}; {user} has {gpus}, and no user may have more than {quotas.gpus}"
-    return None
+def over_quota(needs: Needs, job: Waiting, has: Usage, soon: Usage, quotas: Quotas) -> str | None:
+    """None if its user and its tenant may have this, too, beside what they have, and soon will have."""
+    user, tenant = job.user, job.tenant
+    own, all_ = quotas.shares(user, tenant)
+    jobs, gpus = has.users[user] + soon.users[user], has.gpus_of[user] + soon.gpus_of[user]
+    if over := _over(needs, user, own, jobs, gpus):
+        return over
+    jobs, gpus = has.tenants[tenant] + soon.tenants[tenant], has.gpus_of_tenant[tenant] + soon.gpus_of_tenant[tenant]
+    return _over(needs, f"the tenant {tenant}", all_, jobs, gpus)
+
+
+def is_beyond(needs: Needs, shares: Iterable[Share]) -> bool:
+    """More than may be had, whatever else runs."""
+    return any(share.gpus is not None and (needs.gpus or 0) > share.gpus for share in shares)
+
+
+def _over(needs: Needs, who: str, share: Share, running: int, gpus: int) -> str | None:
+    if is_beyond(needs, [share]):
+        return f"needs {_gpus(needs)}, and {who} may have {share.gpus} (quota gpus)"
+    if share.running is not None and running >= share.running:
+        return f"{who} has {count(running, 'running job')}, and may have {share.running} (quota running)"
+    if share.gpus is not None and needs.gpus and gpus + needs.gpus > share.gpus:
+        return f"needs {_gpus(needs)}; {who} has {gpus}, and may have {share.gpus} (quota gpus)"
+    return share.spent if needs.gpus else None
 
 
 def no_room(needs: Needs, room: Room) -> str:
@@ -65,7 +79,7 @@ def sentence(wait: Wait, now: float) -> str:
     """Such as `needs 2 GPUs, 1 free; 3rd in line; about 14 min`."""
     parts = [wait.cause, f"{ordinal(wait.position)} in line"]
     if wait.expected is not None:
-        parts.append(about(wait.expected - now))
+        parts.append(about(wait.expected.at - now))
     return "; ".join(parts)
 
 

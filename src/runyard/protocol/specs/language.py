@@ -5,9 +5,9 @@ reports the choice with its reason.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from runyard.protocol.specs.run import RunSpec, Section
 
@@ -26,6 +26,8 @@ class ModelSpec(Section):
     """Number format of weights and arithmetic; from the device unless set."""
     quantization: Literal["4bit", "8bit"] | None = None
     """Load the base model in 4 or 8 bit (bitsandbytes); needs a GPU."""
+    trust_remote_code: bool = False
+    """Run the code that the model brings with it. On a server, an operator has to allow it for that model."""
 
 
 class AdapterSpec(Section):
@@ -140,12 +142,54 @@ class PreferenceSpec(Section):
     """Compute the reference log-probabilities once before training; needed for full fine-tuning in little memory."""
 
 
+LONGEST_PROMPT, MOST_PROMPTS = 4000, 8
+PromptText = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT)]
+
+
+class PromptMessage(Section):
+    role: Literal["system", "user", "assistant"]
+    content: PromptText
+
+
+Conversation = Annotated[list[PromptMessage], Field(min_length=1, max_length=20)]
+Prompt = Annotated[
+    Annotated[PromptText, Tag("text")] | Annotated[Conversation, Tag("messages")],
+    Discriminator(lambda value: "messages" if isinstance(value, list) else "text"),
+]
+
+
+class SampleSpec(Section):
+    prompts: list[Prompt] = Field(default_factory=list, max_length=MOST_PROMPTS)
+    """Each a text, or a list of messages with role and content. A text is what a user says where the data are
+    conversations, and is gone on with where they are plain text."""
+    from_eval: int | None = Field(default=None, ge=1, le=MOST_PROMPTS)
+    """Ask the first so many evaluation rows as well, and show the wanted answers beside."""
+    max_new_tokens: int = Field(default=64, ge=1, le=512)
+    """Tokens after which an answer is cut."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """0 takes the likeliest token each time; above, answers are drawn with the job's seed."""
+    every_checkpoint: bool = True
+    """Unless set, only the base model and the end of the training are asked."""
+
+    @model_validator(mode="after")
+    def asks_something(self) -> "SampleSpec":
+        if not self.prompts and self.from_eval is None:
+            raise ValueError("set prompts, from_eval, or both")
+        if any(not isinstance(prompt, str) and prompt[-1].role == "assistant" for prompt in self.prompts):
+            raise ValueError("a prompt ends with what is to be answered, not with an answer")
+        if len(self.prompts) + (self.from_eval or 0) > MOST_PROMPTS:
+            raise ValueError(f"prompts and from_eval ask {MOST_PROMPTS} at most together")
+        return self
+
+
 SHORT_FORMS = {"model": "name", "data": "train", "adapter": "type"}
 
 
 def long_form(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`model: NAME`, `data: FILE` and `adapter: none` stand for their full sections."""
+    """`model: NAME`, `data: FILE`, `adapter: none` and `samples: [PROMPT]` stand for their full sections."""
     long = dict(fields)
+    if isinstance(long.get("samples"), list):
+        long["samples"] = {"prompts": long["samples"]}
     for section, field in SHORT_FORMS.items():
         if isinstance(long.get(section), str):
             long[section] = {field: long[section]}
@@ -162,6 +206,8 @@ class LanguageSpec(RunSpec):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     output: OutputSpec = OutputSpec()
+    samples: SampleSpec | None = None
+    """The same few prompts, answered by the base model and at each checkpoint."""
     continue_from: str | None = Field(default=None, min_length=1)
     """Start from a checkpoint of another job: JOB for its newest, or JOB:STEP; with `runyard train` its folder. With
     all else the same it goes on as if it had never ended; else with those weights and a new optimizer."""
@@ -176,6 +222,8 @@ class LanguageSpec(RunSpec):
         has_data = self.data.eval is not None or self.data.eval_split is not None
         if self.evaluation.early_stopping_patience is not None and not has_data:
             raise ValueError("evaluation.early_stopping_patience needs data.eval or data.eval_split")
+        if self.samples is not None and self.samples.from_eval is not None and not has_data:
+            raise ValueError("samples.from_eval needs data.eval or data.eval_split")
         if self.adapter.type == "none" and self.model.quantization is not None:
             raise ValueError("a quantized model can't be fully fine-tuned: set adapter.type to lora")
         if self.adapter.type == "none" and self.output.merge:

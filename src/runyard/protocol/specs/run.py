@@ -1,8 +1,11 @@
 """What every job has, whatever it trains."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+
+from runyard.protocol.notices import USUAL, Occasions
 
 Priority = Literal["urgent", "high", "normal", "low"]
 
@@ -29,6 +32,30 @@ def _seconds(value: Any) -> Any:
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 
 
+TAG = re.compile(r"[A-Za-z0-9._:/-]{1,40}")
+MOST_TAGS = 20
+
+
+def _tag(value: str) -> str:
+    if not TAG.fullmatch(value):
+        raise ValueError("a tag is 1 to 40 letters, digits and . _ - : / without blanks, such as team/nlp")
+    return value
+
+
+def _once(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Tag = Annotated[str, AfterValidator(_tag)]
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(_once)]
+
+
+def _one_line(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise ValueError("must be one line of plain text, with no blanks around it")
+    return value
+
+
 class ResourceSpec(Section):
     gpus: int | None = Field(default=None, ge=0, le=64)
     """GPUs for this job; one where the machine has any, unless set."""
@@ -53,11 +80,24 @@ class LimitSpec(Section):
     """After a failure with a known cure (such as a smaller micro-batch when memory ran out), apply it and try again."""
 
 
+class NotifySpec(Section):
+    channels: list[str] = Field(min_length=1, max_length=20)
+    """Names of channels that tell of it beside those that do so anyhow: the tenant's, or the submitter's own."""
+    states: Occasions = Field(default_factory=lambda: list(USUAL))
+    """Of what: states, `stalled`, `never_starts`; or `needs_you` for failed, stalled and never_starts."""
+
+
 class RunSpec(Section):
     """What every job has."""
 
     name: str | None = Field(default=None, min_length=1, max_length=100)
     """Shown in lists; from the data or the command unless set."""
+    experiment: Annotated[str, AfterValidator(_one_line)] | None = Field(default=None, min_length=1, max_length=100)
+    """What it is a run of: runs of one experiment are shown together, with the best of them."""
+    tags: Tags = Field(default_factory=list)
+    """Words to find it by, such as [baseline, team/nlp]; up to 20."""
     priority: Priority = "normal"
     resources: ResourceSpec = ResourceSpec()
     limits: LimitSpec = LimitSpec()
+    notify: NotifySpec | None = None
+    """Who is told of it; only with a server."""

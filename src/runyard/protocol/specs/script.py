@@ -1,5 +1,6 @@
 """Programs of a team's own."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,9 @@ from runyard.protocol.specs.run import RunSpec
 OURS = "RUNYARD_"
 """How the variables begin that every job is given."""
 LONGEST_TITLE = 80
+SECRET = "secret:"
+"""How a value begins that is the name of a secret."""
+SECRET_NAME = r"[A-Z][A-Z0-9_]{0,63}"
 
 
 def _text(value: Any) -> Any:
@@ -34,7 +38,8 @@ class ScriptSpec(RunSpec):
     args: list[Word] = Field(default_factory=list)
     """Words after the file's name."""
     env: dict[str, Word] = Field(default_factory=dict)
-    """Environment variables, beside those that every job gets. Not for secrets: whoever may see the job sees them."""
+    """Environment variables, beside those that every job gets. Whoever may see the job sees them; a secret is named
+    as secret:HF_TOKEN, and its value is the trainer's alone."""
     workdir: str | None = Field(default=None, min_length=1)
     """Folder to run in; that of the file, or the job's run folder, unless set."""
     python: str | None = Field(default=None, min_length=1)
@@ -61,6 +66,16 @@ class ScriptSpec(RunSpec):
                 raise ValueError(f"{name!r} can't be the name of an environment variable")
         return env
 
+    @field_validator("env")
+    @classmethod
+    def secrets_are_named(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, value in env.items():
+            if value.startswith(SECRET) and not re.fullmatch(SECRET + SECRET_NAME, value):
+                raise ValueError(
+                    f"{name} names no secret: write it as {SECRET}HF_TOKEN, in capital letters, digits and _"
+                )
+        return env
+
     @model_validator(mode="after")
     def one_program(self) -> "ScriptSpec":
         if (self.file is None) == (self.command is None):
@@ -70,6 +85,11 @@ class ScriptSpec(RunSpec):
                 if getattr(self, name):
                     raise ValueError(f"{name} belongs to file: write it into the command")
         return self
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Names of secrets, by the variable that is to hold the value."""
+        return {name: value.removeprefix(SECRET) for name, value in self.env.items() if value.startswith(SECRET)}
 
     @property
     def title(self) -> str:

@@ -1,23 +1,24 @@
-"""Jobs: submit, list, show, and ask them to move."""
+"""Jobs: submit, show, change, and ask them to move."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Response
 
-from runyard.db.queries.jobs import Filter
-from runyard.db.tables import Job
 from runyard.domain.advice import Advice
 from runyard.domain.errors import InvalidError
 from runyard.domain.lifecycle import Cause, State
-from runyard.protocol.specs import SPEC_CLASSES, JobSpec
-from runyard.schemas.jobs import AdviceRead, AttemptRead, ChangeRead, JobDetail, JobRead, MoveRead, Retry
-from runyard.schemas.page import Page
+from runyard.protocol.specs import JobSpec, Spec
+from runyard.schemas.facts import JobChange
+from runyard.schemas.jobs import AdviceRead, AttemptRead, ChangeRead, JobDetail, MoveRead, Retry
 from runyard.schemas.retention import KeepAsk
-from runyard.server.api import failing
-from runyard.server.deps import ACTOR, Cursor, Limit, Yard, YardDep, new_id
-from runyard.services import datasets, fixes, inputs, jobs, queue, retention, sources, submissions
+from runyard.server.api import failing, listing
+from runyard.server.deps import Desk, ToSee, ToSubmit, new_id
+from runyard.services import audit, datasets, fixes, inputs, jobs, queue, retention, sources, submissions
+from runyard.services import listing as listings
 from runyard.services.jobs import History
+from runyard.services.listing import Change
 from runyard.services.queue import Standing
 from runyard.services.submissions import Submission
 
@@ -78,145 +79,161 @@ Key = Annotated[
     },
 )
 async def submit(
-    yard: YardDep, response: Response, spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], key: Key = None
+    desk: ToSubmit, response: Response, spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], key: Key = None
 ) -> JobDetail:
     """Put a job in the queue. The body is the job itself, as in a job file."""
+    return await accept(desk, response, Asked(spec, key))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job to be queued, with what `Submission` tells of the same names."""
+
+    spec: Spec
+    key: str | None = None
+    template: Mapping[str, Any] | None = None
+    request: Mapping[str, Any] | None = None
+
+
+async def accept(desk: Desk, response: Response, asked: Asked) -> JobDetail:
+    """The one way in for a job that somebody asks for."""
+    spec, key = asked.spec, asked.key
     submissions.require_storable(spec)
+    yard, caller = desk.yard, desk.caller
     try:
-        resolved = await sources.resolve(yard.database, spec, yard.context)
-        sums = await datasets.require_usable(spec, resolved)
+        resolved = await sources.resolve(yard.database, spec, caller, yard.context)
+        sums = await datasets.require_usable(spec, resolved, yard.context)
     except InvalidError:  # what a job that is known already names may be gone by now
-        async with yard.database.read() as session:
-            known = await submissions.seen(session, spec, key)
-        if known is None:
+        request = submissions.as_asked(spec) if asked.request is None else asked.request
+        if (known := await made_before(desk, response, request, key)) is None:
             raise
-        return await _known(yard, known.id, response)
-    submission = Submission(spec, resolved, new_id(), ACTOR, yard.clock(), key, data_sha256=sums)
-    submitted = await yard.intake.submit(submission)
+        return known
+    submission = Submission(
+        *(spec, resolved, new_id(), caller, caller.user, yard.clock(), key),
+        data_sha256=sums,
+        template=asked.template,
+        request=asked.request,
+    )
+    details = {"template": f"{asked.template['name']}:{asked.template['version']}"} if asked.template else None
+    audited = audit.entry(caller, desk.action, submission.at, submission.job_id, details)
+    submitted = await yard.intake.submit(submission, audited)
     job = submitted.job
     if not submitted.created:
-        return await _known(yard, job.id, response)
+        return await _known(desk, job.id, response)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
-    return _shown(History(job, (), submitted.moves), queue.standing(job, submitted.place, submission.at), None)
+    return _shown(
+        History(job, (), submitted.moves), queue.standing(job, submitted.place, submission.at), None, submission.at
+    )
 
 
-async def _known(yard: Yard, job_id: str, response: Response) -> JobDetail:
+async def made_before(desk: Desk, response: Response, request: Mapping[str, Any], key: str | None) -> JobDetail | None:
+    """The job that this very request with this key made."""
+    if key is None:
+        return None
+    async with desk.read() as session:
+        known = await submissions.seen(session, request, desk.caller.user, key)
+    return await _known(desk, known.id, response) if known else None
+
+
+async def _known(desk: Desk, job_id: str, response: Response) -> JobDetail:
     response.status_code = 200
     response.headers["Location"] = f"/api/v1/jobs/{job_id}"
-    return await _detail(yard, job_id)
-
-
-@router.get("", operation_id="list_jobs")
-async def list_(
-    yard: YardDep,
-    state: Annotated[list[State] | None, Query(description="Any of these; may be repeated.")] = None,
-    kind: Annotated[str | None, Query(description=f"One of {', '.join(SPEC_CLASSES)}.")] = None,
-    name: Annotated[str | None, Query(description="Any part of the name, in any case.", max_length=100)] = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> Page[JobRead]:
-    """Jobs, newest first."""
-    wanted = Filter(state, kind, name)
-    async with yard.database.read(long=wanted != Filter()) as session:
-        found, following = await jobs.page(session, wanted, cursor, limit)
-    standings = await _standings(yard, found)
-    return Page(items=[_read(job, standings[job.id]) for job in found], next_cursor=following)
+    return await _detail(desk, job_id)
 
 
 @router.get("/{job_id}", operation_id="get_job", responses=failing(404))
-async def show(yard: YardDep, job_id: str) -> JobDetail:
+async def show(desk: ToSee, job_id: str) -> JobDetail:
     """One job with its spec as asked, its attempts and every change of its state."""
-    return await _detail(yard, job_id)
+    return await _detail(desk, job_id)
+
+
+@router.patch("/{job_id}", operation_id="change_job", responses=failing(400, 404, 409, 413, 415))
+async def change(desk: ToSubmit, job_id: str, ask: JobChange) -> JobDetail:
+    """Give it other tags, or another priority: it stands in line where that puts it."""
+    wanted = Change(ask.tags, ask.priority)
+    async with desk.write(job_id, ask.model_dump(exclude_none=True)) as session:
+        await listings.change(session, job_id, wanted, desk.caller, desk.yard.clock())
+    desk.yard.changed()
+    return await _detail(desk, job_id)
 
 
 @router.post("/{job_id}/pause", operation_id="pause_job", responses=failing(404, 409))
-async def pause(yard: YardDep, job_id: str) -> JobDetail:
+async def pause(desk: ToSubmit, job_id: str) -> JobDetail:
     """Save a checkpoint and stop; a resumed job goes on from it."""
-    return await _ask(yard, job_id, Cause.PAUSE_ASKED)
+    return await _ask(desk, job_id, Cause.PAUSE_ASKED)
 
 
 @router.post("/{job_id}/resume", operation_id="resume_job", responses=failing(404, 409, 429, 507))
-async def resume(yard: YardDep, job_id: str) -> JobDetail:
+async def resume(desk: ToSubmit, job_id: str) -> JobDetail:
     """Put a paused job back in the queue."""
-    return await _ask(yard, job_id, Cause.RESUME_ASKED)
+    return await _ask(desk, job_id, Cause.RESUME_ASKED)
 
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", responses=failing(404, 409))
-async def cancel(yard: YardDep, job_id: str) -> JobDetail:
+async def cancel(desk: ToSubmit, job_id: str) -> JobDetail:
     """Stop it for good, with nothing saved."""
-    return await _ask(yard, job_id, Cause.CANCEL_ASKED)
+    return await _ask(desk, job_id, Cause.CANCEL_ASKED)
 
 
-@router.post("/{job_id}/retry", operation_id="retry_job", responses=failing(404, 409, 429, 507))
-async def retry(yard: YardDep, job_id: str, how: Annotated[Retry | None, Body()] = None) -> JobDetail:
+@router.post("/{job_id}/retry", operation_id="retry_job", responses=failing(400, 404, 409, 413, 415, 429, 507))
+async def retry(desk: ToSubmit, job_id: str, how: Annotated[Retry | None, Body()] = None) -> JobDetail:
     """Put a failed or cancelled job back in the queue, as it was; it goes on from its last checkpoint.
 
     With `fix` it stays as it is, and a new job with the change that its `advice` names is queued and returned.
     """
     if how is None or not how.fix:
-        return await _ask(yard, job_id, Cause.RETRY_ASKED)
-    await _require_unchanged(yard, job_id)
-    async with yard.database.write() as session:
-        job = await jobs.get(session, job_id)
+        return await _ask(desk, job_id, Cause.RETRY_ASKED)
+    yard = desk.yard
+    await _require_unchanged(desk, job_id)
+    async with desk.write(job_id, {"fix": True}) as session:
+        job = await jobs.to_change(session, job_id, desk.caller)
         fixed = await fixes.made(session, job)
         if fixed is None:
-            await submissions.require_place(session, yard.context)
-            fixed = await fixes.submit(session, job, fixes.Making(new_id(), ACTOR, yard.clock()), yard.context)
+            await submissions.require_place(session, job, yard.context, yard.clock())
+            making = fixes.Making(new_id(), desk.caller.user, yard.clock())
+            fixed = await fixes.submit(session, job, making, yard.context)
     yard.changed()
-    return await _detail(yard, fixed.id)
+    return await _detail(desk, fixed.id)
 
 
-async def _require_unchanged(yard: Yard, job_id: str) -> None:
-    async with yard.database.read() as session:
-        job = await jobs.get(session, job_id)
+async def _require_unchanged(desk: Desk, job_id: str) -> None:
+    async with desk.read() as session:
+        job = await jobs.to_change(session, job_id, desk.caller)
     if job.state in RESTING:
-        await inputs.require_unchanged(job)
+        await inputs.require_unchanged(job, desk.caller, desk.yard.context)
 
 
-@router.post("/{job_id}/keep", operation_id="keep_job", responses=failing(404))
-async def keep(yard: YardDep, job_id: str, ask: KeepAsk) -> JobDetail:
+@router.post("/{job_id}/keep", operation_id="keep_job", responses=failing(400, 404, 413, 415))
+async def keep(desk: ToSubmit, job_id: str, ask: KeepAsk) -> JobDetail:
     """Never remove anything of a job, nor of those that it needs; or let it go its way again."""
-    async with yard.database.write() as session:
-        await retention.keep(session, job_id, ask.keep)
-    return await _detail(yard, job_id)
+    async with desk.write(job_id, {"keep": ask.keep}) as session:
+        await retention.keep(session, job_id, ask.keep, desk.caller)
+    return await _detail(desk, job_id)
 
 
-async def _ask(yard: Yard, job_id: str, cause: Cause) -> JobDetail:
+async def _ask(desk: Desk, job_id: str, cause: Cause) -> JobDetail:
     again = cause in (Cause.RESUME_ASKED, Cause.RETRY_ASKED)
     if again:
-        await _require_unchanged(yard, job_id)
-    async with yard.database.write() as session:
-        if again and (await jobs.get(session, job_id)).state in RESTING:
-            await submissions.require_place(session, yard.context)
-        await jobs.ask(session, job_id, cause, ACTOR, yard.clock())
-    yard.changed()
-    return await _detail(yard, job_id)
+        await _require_unchanged(desk, job_id)
+    async with desk.write(job_id) as session:
+        job = await jobs.to_change(session, job_id, desk.caller)
+        if again and job.state in RESTING:
+            await submissions.require_place(session, job, desk.yard.context, desk.yard.clock())
+        await jobs.ask(session, job_id, cause, desk.caller, desk.yard.clock())
+    desk.yard.changed()
+    return await _detail(desk, job_id)
 
 
-def _read(job: Job, standing: Standing) -> JobRead:
-    read = JobRead.model_validate(job)
-    read.queue_position, read.wait_cause = standing.position, standing.cause
-    return read
-
-
-async def _detail(yard: Yard, job_id: str) -> JobDetail:
-    async with yard.database.read() as session:  # at once: it is what a change made before the engine goes on from it
+async def _detail(desk: Desk, job_id: str) -> JobDetail:
+    async with desk.read() as session:  # at once: it is what a change made before the engine goes on from it
         history = await jobs.show(session, job_id)
         found = await fixes.advise(session, history.job)
-    return _shown(history, (await _standings(yard, [history.job]))[job_id], found)
+    return _shown(history, (await listing.standings(desk, [history.job]))[job_id], found, desk.yard.clock())
 
 
-async def _standings(yard: Yard, found: Sequence[Job]) -> dict[str, Standing]:
-    """For a place, all who stand in line are counted."""
-    if not any(job.state == State.QUEUED for job in found):
-        return {job.id: Standing() for job in found}
-    async with yard.database.read(long=True) as session:
-        return await queue.standings(session, found, yard.clock())
-
-
-def _shown(history: History, standing: Standing, advice: Advice | None) -> JobDetail:
+def _shown(history: History, standing: Standing, advice: Advice | None, now: float) -> JobDetail:
     return JobDetail.model_construct(  # of parts that have been looked at
-        **dict(_read(history.job, standing)),
+        **dict(listing.read(history.job, standing, now)),
         spec=history.job.spec,
         advice=_advice(advice) if advice else None,
         attempt_history=[AttemptRead.model_validate(attempt) for attempt in history.attempts],

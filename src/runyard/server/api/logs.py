@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -11,9 +12,9 @@ from runyard.domain.lifecycle import FINAL, State
 from runyard.protocol.problems import Problem
 from runyard.schemas.jobs import LogLines
 from runyard.server.api import failing
-from runyard.server.deps import Yard, YardDep
+from runyard.server.deps import Desk, ToSee
 from runyard.server.streams import StoppingError, TextStream
-from runyard.services import jobs
+from runyard.services import jobs, secrets
 from runyard.services.logs import Reader, Stream
 
 router = APIRouter(prefix="/jobs", tags=["logs"])
@@ -31,11 +32,11 @@ STATE_SECONDS = 1.0
             "description": "Lines; with `follow`, plain text that goes on until the job has ended",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        **failing(404),
+        **failing(404, 409),
     },
 )
 async def read(
-    yard: YardDep,
+    desk: ToSee,
     job_id: str,
     stream: Annotated[Stream, Query(description="`all` gives each attempt's output, then its errors.")] = "all",
     tail: Annotated[int, Query(ge=0, le=100_000, description="Begin with this many last lines of a stream.")] = 200,
@@ -45,8 +46,11 @@ async def read(
     follow: bool = False,
 ) -> Response | LogLines:
     """The end of a log, or a part of it, or all of it as it is written."""
-    ended = await _ended(yard, job_id)
-    reader = Reader(yard.context.rundir(job_id), stream)
+    ended = await _ended(desk, job_id)
+    context = desk.yard.context
+    rundir = context.rundir(job_id)
+    await asyncio.to_thread(secrets.require_mask, rundir, context)
+    reader = Reader(rundir, stream, partial(secrets.mask, rundir, context))
     if offset is None:
         await asyncio.to_thread(reader.skip_to_tail, tail)
     elif stream == "all":
@@ -55,7 +59,7 @@ async def read(
     else:
         await asyncio.to_thread(reader.skip_to, offset)
     if follow:
-        return TextStream(_follow(yard, job_id, reader))
+        return TextStream(_follow(desk, job_id, reader), desk.until_revoked)
     lines = await asyncio.to_thread(_read, reader, ended, whole=offset is None)
     next_offset = None if stream == "all" else reader.offset
     return LogLines(lines=lines, next_offset=next_offset, ended=ended and reader.at_end())
@@ -70,13 +74,13 @@ def _read(reader: Reader, ended: bool, *, whole: bool) -> list[str]:
     return lines
 
 
-async def _follow(yard: Yard, job_id: str, reader: Reader) -> AsyncIterator[str]:
+async def _follow(desk: Desk, job_id: str, reader: Reader) -> AsyncIterator[str]:
     """Ends when the job has ended and everything was given. Raises StoppingError when the server stops before."""
     now = asyncio.get_running_loop().time
     ended, looked = False, -STATE_SECONDS
-    while not yard.hub.closed:
+    while not desk.yard.hub.closed:
         if now() - looked >= STATE_SECONDS:
-            ended, looked = await _ended(yard, job_id), now()  # before reading: what comes after the end is nothing
+            ended, looked = await _ended(desk, job_id), now()  # before reading: what comes after the end is nothing
         if lines := await asyncio.to_thread(reader.read, ended=ended):
             yield "".join(f"{line}\n" for line in lines)
         elif ended:
@@ -86,6 +90,6 @@ async def _follow(yard: Yard, job_id: str, reader: Reader) -> AsyncIterator[str]
     raise StoppingError
 
 
-async def _ended(yard: Yard, job_id: str) -> bool:
-    async with yard.database.read() as session:
+async def _ended(desk: Desk, job_id: str) -> bool:
+    async with desk.read() as session:
         return State((await jobs.get(session, job_id)).state) in FINAL

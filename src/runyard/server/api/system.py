@@ -11,7 +11,7 @@ from runyard import __version__
 from runyard.db.queries import events, jobs, leaders, quarantines
 from runyard.domain.errors import NoRoomError
 from runyard.schemas.system import EngineRead, Health, SystemRead
-from runyard.server.deps import YardDep
+from runyard.server.deps import ForAnybody, ToSee
 
 health = APIRouter(tags=["system"])
 router = APIRouter(prefix="/system", tags=["system"])
@@ -20,7 +20,7 @@ MEGABYTE = 1_000_000
 
 
 @health.get("/health", operation_id="health")
-async def alive(yard: YardDep) -> Health:
+async def alive(yard: ForAnybody) -> Health:
     """Answers when server and database do."""
     async with yard.database.read() as session:
         await events.last_id(session)
@@ -28,9 +28,10 @@ async def alive(yard: YardDep) -> Health:
 
 
 @router.get("", operation_id="get_system")
-async def show(yard: YardDep) -> SystemRead:
+async def show(desk: ToSee) -> SystemRead:
     """Version, processors, memory, disk, GPUs, and how many jobs are in each state."""
-    async with yard.database.read(long=True) as session:
+    yard = desk.yard
+    async with desk.read(long=True) as session:
         counts = await jobs.count_by_state(session)
         engine = await leaders.seen(session)
         aside = {row.gpu: f"put aside: {row.cause}" for row in await quarantines.of_machine(session, yard.machine)}

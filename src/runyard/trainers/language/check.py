@@ -9,7 +9,7 @@ from runyard.protocol.specs.language import DpoSpec, SftSpec
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import choices, models
 from runyard.trainers.machine import Machine
-from runyard.trainers.text import prepare
+from runyard.trainers.text import prepare, prompts
 
 
 def settings_problems(spec: SftSpec | DpoSpec, machine: Machine) -> list[Problem]:
@@ -43,6 +43,7 @@ def check(spec: SftSpec | DpoSpec, machine: Machine, cache: Path) -> dict[str, A
         config = models.load_config(spec.model, cache)
         tokenizer = models.load_tokenizer(spec.model, cache)
         prepared = prepare.prepare(spec, tokenizer, lambda done, total: None, cache)
+        prompts.read(spec, tokenizer, prepared.eval, models.shape(config).max_positions)
     except DataError as error:
         problems.extend(error.problems)
     except TrainingError as error:

@@ -13,6 +13,9 @@ from runyard.trainers.language.choices import Choice, Plan
 FREE = frozenset({"micro_batch_size", "activation_checkpointing", "loader_workers", "pin_memory", "log_every"})
 """Settings of `training` that may differ when a run is resumed: the optimizer's steps stay the same."""
 
+NEW = frozenset({"trust_remote_code"})
+"""Runs that began before there were these have no word of them; unless they are set, nor has any other."""
+
 
 def path(rundir: RunDir) -> Path:
     return rundir.root / "choices.json"
@@ -78,7 +81,7 @@ def _locked(spec: SftSpec | DpoSpec) -> dict[str, Any]:
         f"{section}.{name}": value
         for section in sections
         for name, value in dumped[section].items()
-        if not (section == "training" and name in FREE)
+        if not (section == "training" and name in FREE) and (value or name not in NEW)
     }
 
 

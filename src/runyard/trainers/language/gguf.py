@@ -37,13 +37,14 @@ def load_model(file: Path, cache: Path, options: dict[str, Any]) -> "PreTrainedM
 
     folder = _folder(file, cache) / f"weights-{str(options['dtype']).removeprefix('torch.')}"
     if folder.is_dir():
-        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
+        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     model = AutoModelForCausalLM.from_pretrained(
         file.parent,
         gguf_file=file.name,
         config=AutoConfig.from_pretrained(described(file, cache)),
         quantization_config=GgufConfig(dequantize=True),
         local_files_only=True,
+        trust_remote_code=False,
         **options,
     )
     if hasattr(model.config, "quantization_config"):
@@ -57,7 +58,7 @@ def _write_description(file: Path, folder: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+        source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name, "trust_remote_code": False}
         AutoConfig.from_pretrained(**source, local_files_only=True).save_pretrained(folder)
         AutoTokenizer.from_pretrained(**source, local_files_only=True).save_pretrained(folder)
     except (ValueError, KeyError, OSError, IndexError) as error:

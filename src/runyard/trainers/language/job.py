@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runyard.data.errors import DataError
 from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from runyard.trainers.language.trl_trainers import Guide
     from runyard.trainers.text.prepare import Prepared
+    from runyard.trainers.text.prompts import Prompt
 
 PROGRESS_INTERVAL = 0.2
 COMPARED_ROWS, COMPARED_TOKENS = 4, 256
@@ -47,6 +49,7 @@ class Job:
             shape = models.shape(models.load_config(self.spec.model, self.cache))
             tokenizer = models.load_tokenizer(self.spec.model, self.cache)
             prepared = self._prepare(tokenizer)
+            asked = self._prompts(prepared, tokenizer, shape)
             start = origin.settle(self.rundir, self.spec, prepared.report.fingerprint, self.emitter)
         plan = self._plan(prepared, here, shape)
         self.emitter.phase("loading")
@@ -54,7 +57,7 @@ class Job:
             guide, trainer = self._load(plan, prepared, tokenizer, here)
             guide.start = start
             quiet.hub()
-        self._train(guide, trainer)
+        self._train(guide, trainer, asked)
         self._save(guide, trainer, tokenizer)
         if self.spec.output.merge:
             del trainer
@@ -75,6 +78,14 @@ class Job:
                     self.emitter.progress("preparing", done, total)
 
         return prepare(self.spec, tokenizer, progress, self.cache)
+
+    def _prompts(self, prepared: "Prepared", tokenizer: "PreTrainedTokenizerBase", shape: ModelShape) -> "list[Prompt]":
+        from runyard.trainers.text import prompts
+
+        try:
+            return prompts.read(self.spec, tokenizer, prepared.eval, shape.max_positions)
+        except DataError as error:
+            raise TrainingError("bad_config", str(error)) from None
 
     def _plan(self, prepared: "Prepared", here: Machine, shape: ModelShape) -> Plan:
         """Choose what the job leaves open; a run with a checkpoint keeps what it began with."""
@@ -126,10 +137,10 @@ class Job:
         known = self.emitter.snapshot
         self.emitter.progress("loading", known.step, known.total_steps, epoch=known.epoch, batch=kilobytes)
 
-    def _train(self, guide: "Guide", trainer: Any) -> None:
+    def _train(self, guide: "Guide", trainer: Any, asked: "list[Prompt]") -> None:
         from runyard.trainers.language import training
 
-        training.train(trainer, guide)
+        training.train(trainer, guide, asked)
         if self.stop.requested:
             raise Stopped
 

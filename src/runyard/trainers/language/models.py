@@ -1,5 +1,10 @@
-"""Tokenizers and models from a hub name, a folder or a GGUF file."""
+"""Tokenizers and models from a hub name, a folder or a GGUF file.
 
+Of what comes from elsewhere nothing is run: weights are read from safetensors or GGUF alone, never unpickled, and the
+code that a model brings is left alone unless the job, and on a server its operator, trusts it.
+"""
+
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +20,10 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-WEIGHT_FILES = ("*.safetensors", "*.bin")
+WEIGHT_FILES = "*.safetensors"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+DESCRIPTIONS = ("config.json", "tokenizer_config.json")
+CONVERT = "convert it to safetensors first, with save_pretrained(FOLDER) where it is trusted"
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,14 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     weights = torch.float32 if trainable else getattr(torch, TORCH_DTYPES[dtype])
-    options: dict[str, Any] = {"dtype": weights}
+    options: dict[str, Any] = {"dtype": weights, "use_safetensors": True}
     if model.quantization:
         options |= {"quantization_config": _quantization(model, dtype), "device_map": {"": 0}}
     if gguf.is_gguf(model.name):
         loaded = gguf.load_model(Path(model.name), cache, options)
     else:
         is_here = Path(model.name).is_dir() or _looks_like_path(model.name)
+        _refuse_adapter(model, is_here=is_here)
         with arrivals.told(model.name, arrived) if arrived and not is_here else nullcontext():
             loaded = _from_source(AutoModelForCausalLM, model, cache, **options)
     # What an adapter names as its base: the name that was asked for, not a cache folder.
@@ -149,23 +158,66 @@ def _from_source(auto: Any, model: ModelSpec, cache: Path, **options: Any) -> An
             raise _not_found(f"there is no file {name}")
         return auto.from_pretrained(gguf.described(Path(name), cache), **options)
     if Path(name).is_dir():
-        _check_folder(Path(name))
+        _check_folder(Path(name), model)
+        options["trust_remote_code"] = model.trust_remote_code
         return auto.from_pretrained(name, local_files_only=True, **options)
     if _looks_like_path(name):
         raise _not_found(f"there is no folder or file {name}")
+    return _from_hub(auto, model, options)
+
+
+def _from_hub(auto: Any, model: ModelSpec, options: dict[str, Any]) -> Any:
+    name, trusted = model.name, model.trust_remote_code
     try:
-        return auto.from_pretrained(name, revision=model.revision, **options)
+        return auto.from_pretrained(name, revision=model.revision, trust_remote_code=trusted, **options)
     except OSError as error:
         if is_disk_full(error):
             raise
+        if "safetensors" in str(error):
+            raise TrainingError("bad_config", f"{name} has no weights in safetensors: {CONVERT}") from error
         raise _not_found(_hub_trouble(model, error)) from error
+    except ValueError as error:
+        if trusted or "trust_remote_code" not in str(error):
+            raise
+        raise _brings_code(name) from error
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, model: ModelSpec) -> None:
     if not (folder / "config.json").is_file():
         raise _not_found(f"the folder {folder} holds no config.json, so it is not a model")
-    if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_FILES):
-        raise _not_found(f"the folder {folder} holds no weights (*.safetensors or *.bin)")
+    if next(folder.glob(WEIGHT_FILES), None) is None:
+        if any(next(folder.glob(pattern), None) for pattern in PICKLED):
+            raise TrainingError("bad_config", f"the folder {folder} has its weights in pickle files: {CONVERT}")
+        raise _not_found(f"the folder {folder} holds no weights ({WEIGHT_FILES})")
+    if not model.trust_remote_code and any(_names_code(folder / name) for name in DESCRIPTIONS):
+        raise _brings_code(str(folder))
+
+
+def _names_code(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(content, dict) and bool(content.get("auto_map"))
+
+
+def _brings_code(name: str) -> TrainingError:
+    return TrainingError(
+        "bad_config",
+        f"{name} brings code of its own (auto_map in its configuration), which is not run: choose a model that "
+        "transformers knows by itself, or set model.trust_remote_code once you have read the code; on a server, an "
+        "operator has to allow it for that model",
+    )
+
+
+def _refuse_adapter(model: ModelSpec, *, is_here: bool) -> None:
+    """The library would load whatever the adapter names as its base, from any folder of this machine."""
+    from transformers.utils import find_adapter_config_file
+
+    if is_here and not Path(model.name).is_dir():
+        return
+    if find_adapter_config_file(model.name, revision=model.revision, local_files_only=is_here):
+        raise TrainingError("bad_config", f"{model.name} is an adapter, not a model: merge it with its base first")
 
 
 def _looks_like_path(name: str) -> bool:
@@ -183,6 +235,6 @@ def _hub_trouble(model: ModelSpec, error: OSError) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     hub = "the hub is switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else f"the hub said: {reason}"
     return (
-        f"{wanted} is no folder or GGUF file here, is not in the hub cache ({constants.HF_HUB_CACHE}), and {hub}. "
+        f"{wanted} is no folder or GGUF file here, is not in the hub cache, and {hub}. "
         "Check the name, give a local folder, or log in (hf auth login) when the model is private"
     )

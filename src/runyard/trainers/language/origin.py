@@ -10,6 +10,7 @@ from runyard.protocol import folders
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import CHECKPOINT_NAME, RunDir, write_atomically
 from runyard.protocol.specs.language import DpoSpec, SftSpec
+from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import frozen
 
@@ -47,6 +48,7 @@ def _look(folder: Path) -> tuple[int, Mapping[str, Any]]:
     content = frozen.read(_run_of(folder))
     if content is None:
         raise TrainingError("bad_config", f"continue_from: {folder} is in no run folder: its choices.json is missing")
+    checkpoints.require_as_written(_run_of(folder), int(name[1]))
     return int(name[1]), content
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from runyard.protocol.rundir import write_atomically
+from runyard.trainers import checkpoints
 
-FILE = "runyard.json"
+FILE = checkpoints.STATE
 
 
 class RunState(BaseModel):

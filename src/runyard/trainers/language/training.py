@@ -1,16 +1,22 @@
 """The training itself: from a checkpoint or from the start, to the end or to a stop."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from runyard.protocol.events import CheckpointEvent, any_event
 from runyard.protocol.rundir import read_lines_backwards
 from runyard.trainers import checkpoints
 from runyard.trainers.language.trl_trainers import Guide
+from runyard.trainers.pace import Pace
+from runyard.trainers.text.prompts import Prompt
+
+if TYPE_CHECKING:
+    from runyard.trainers.language.samples import Sampler
 
 
-def train(trainer: Any, guide: Guide) -> None:
-    """Leaves in the trainer the weights to deliver, unless the run was stopped."""
+def train(trainer: Any, guide: Guide, asked: Sequence[Prompt] = ()) -> None:
+    """Leaves in the trainer the weights to deliver, unless the run was stopped; `asked` are the prompts to sample."""
     from runyard.trainers.curves import Curves
     from runyard.trainers.language.callbacks import ReportCallback, StepCallback, report_checkpoint
     from runyard.trainers.telemetry import Telemetry
@@ -18,6 +24,9 @@ def train(trainer: Any, guide: Guide) -> None:
     last = checkpoints.newest(guide.rundir)
     step = last[0] if last else 0
     is_resumed = last is not None or guide.emitter.attempt > 1
+    if last:
+        with guide.stop.interruptible():
+            checkpoints.require_as_written(guide.rundir, step)
     if is_resumed:
         path = str(last[1].relative_to(guide.rundir.root)) if last else None
         guide.emitter.resumed(step, path)
@@ -27,10 +36,12 @@ def train(trainer: Any, guide: Guide) -> None:
         Telemetry(guide.gpu_uuid, time.monotonic),
         Curves(guide.rundir.tensorboard, step if is_resumed else None),
     )
-    _replace_callbacks(trainer, [StepCallback(guide), ReportCallback(guide, telemetry, curves)])
+    report = ReportCallback(guide, telemetry, curves)
+    _replace_callbacks(trainer, [StepCallback(guide), report])
     guide.emitter.phase("training")
     try:
-        _steps(trainer, guide, step)
+        sampler = _sampler(trainer, guide, asked, report.pace)
+        _steps(trainer, guide, step, sampler)
     finally:
         curves.close()
         telemetry.close()
@@ -47,7 +58,24 @@ def _is_reported(guide: Guide, step: int) -> bool:
     return False
 
 
-def _steps(trainer: Any, guide: Guide, step: int) -> None:
+def _sampler(trainer: Any, guide: Guide, asked: Sequence[Prompt], pace: Pace) -> "Sampler | None":
+    """What asks at checkpoints; the base model has been asked."""
+    settings = guide.spec.samples
+    if settings is None:
+        return None
+    if missing := len(settings.prompts) + (settings.from_eval or 0) - len(asked):
+        text = f"samples.from_eval: {missing} more evaluation rows were wanted that have a prompt and fit the model"
+        guide.emitter.message(text, level="warning")
+    from runyard.trainers.language.samples import SampleCallback, Sampler
+
+    sampler = Sampler(guide, settings, asked, trainer.model, trainer.processing_class)
+    sampler.answer_as_base()
+    guide.stop.check()
+    trainer.add_callback(SampleCallback(sampler, guide, pace))
+    return sampler
+
+
+def _steps(trainer: Any, guide: Guide, step: int, sampler: "Sampler | None") -> None:
     from transformers import set_seed
 
     checkpoint = str(guide.rundir.checkpoint(step)) if step else None
@@ -60,6 +88,8 @@ def _steps(trainer: Any, guide: Guide, step: int) -> None:
         return
     if step and guide.state.ended:
         trainer._load_from_checkpoint(checkpoint)
+        if sampler:
+            sampler.answer(step)
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
 
@@ -85,6 +115,7 @@ def _take_best(trainer: Any, guide: Guide) -> None:
     best = checkpoints.best(guide.rundir, guide.state.eval_losses)
     if best is None or best == trainer.state.global_step:
         return
+    checkpoints.require_as_written(guide.rundir, best)
     trainer._load_from_checkpoint(str(guide.rundir.checkpoint(best)))
     loss = guide.state.eval_losses[best]
     guide.emitter.message(f"the final weights are those of step {best}, with the lowest evaluation loss ({loss:.4g})")

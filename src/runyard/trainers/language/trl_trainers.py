@@ -108,7 +108,7 @@ class _Guided:
         guide, step = self.guide, self.state.global_step  # type: ignore[attr-defined]
         guide.emitter.phase("evaluating")
         try:
-            with _random_state_kept():
+            with random_state_kept():
                 metrics: dict[str, float] = super().evaluate(*args, **kwargs)  # type: ignore[misc]
         except EvaluationCutError:
             self._metrics["eval"].clear()  # type: ignore[attr-defined]
@@ -181,7 +181,8 @@ class GroupedSampler(torch.utils.data.Sampler[int]):
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
+    """Whatever is drawn inside, what follows draws as if it had not been."""
     python, numbers = random.getstate(), numpy.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         yield

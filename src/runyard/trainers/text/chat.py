@@ -59,7 +59,7 @@ class ChatFormat:
         self._any_special = re.compile(
             "|".join(map(re.escape, sorted(self.specials, key=len, reverse=True))) or r"\b\B"
         )
-        self._closers = self._find_closers()
+        self.closers = self._find_closers()
 
     def render(self, chat: Chat) -> tuple[str, dict[int, Span]]:
         """The text, and the span of each answer by its message's index, its end-of-turn token included.
@@ -141,7 +141,7 @@ class ChatFormat:
     def _through_closer(self, text: str, end: int) -> int:
         blank = len(text[end:]) - len(text[end:].lstrip())
         closer = self._any_special.match(text, end + blank)
-        return closer.end() if closer and closer[0] in self._closers else end
+        return closer.end() if closer and closer[0] in self.closers else end
 
     def _without_trailing_space(self, text: str, start: int, end: int) -> int:
         """The model stops at the end-of-turn token, so the line break after it is nothing to learn."""

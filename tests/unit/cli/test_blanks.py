@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from runyard.cli import editors, template
+from runyard.cli import blanks, editors
+from runyard.domain import yamlfile
 from runyard.protocol.specs import SPEC_CLASSES
-from runyard.sdk import jobfile, yamlfile
+from runyard.sdk import jobfile
 
 KINDS = sorted(SPEC_CLASSES)
 NOWHERE = Path("/nowhere")
@@ -21,7 +22,7 @@ def defaults(kind: str) -> dict[str, Any]:
 
 
 def printed(kind: str) -> str:
-    return template.job_file(kind, model="a/b", data="c/d", file="/a/b.py")
+    return blanks.job_file(kind, model="a/b", data="c/d", file="/a/b.py")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,7 +40,7 @@ def test_every_field_stands_there_with_its_default(kind: str) -> None:
 
 
 def test_a_name_with_signs_is_quoted() -> None:
-    spec = jobfile.parse(template.job_file("sft", model="a/b", data="dataset:abc"), NOWHERE)
+    spec = jobfile.parse(blanks.job_file("sft", model="a/b", data="dataset:abc"), NOWHERE)
     assert spec.data.train == "dataset:abc"
 
 

@@ -1,28 +1,15 @@
-"""The whole schema on one page. Times are seconds since the epoch."""
+"""Jobs, and what belongs to one."""
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, Text, UniqueConstraint, false
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint, false, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
-Serial = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers by itself only in an INTEGER column
-
-
-class Table(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {dict[str, Any]: Json, list[Any]: Json, str: Text()}  # noqa: RUF012 - declared so by SQLAlchemy
+from runyard.db.tables.base import OfJob, OfUser, Serial, Table, Tenanted, forgotten
+from runyard.db.tables.facts import LISTS, SHOWN, Facts
 
 
-class Job(Table):
+class Job(Facts, Tenanted, Table):
     """What was asked, and how far it is."""
 
     __tablename__ = "jobs"
@@ -34,8 +21,8 @@ class Job(Table):
     """As asked for."""
     resolved_spec: Mapped[dict[str, Any]]
     """With every default and absolute paths: what the run folder's spec.json holds."""
-    user: Mapped[str] = mapped_column(default="local", server_default="local")
-    """Whose quota it counts against."""
+    user: Mapped[str] = mapped_column(insert_default=forgotten, server_default="local")
+    """Whose it is, and whose quota it counts against."""
     priority: Mapped[str]
     gpus: Mapped[int | None]
     gpu_memory_mb: Mapped[int | None]
@@ -52,6 +39,8 @@ class Job(Table):
     wait_cause: Mapped[str | None]
     expected_start: Mapped[float | None]
     """Where that can be known."""
+    expected_place: Mapped[dict[str, Any] | None]
+    """Where it is expected to start, if it is known when: `machine` and the indices of its `gpus`."""
     not_before: Mapped[float | None]
     """Waits until then, whatever room there is."""
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -61,6 +50,8 @@ class Job(Table):
     parent_id: Mapped[str | None]
     """The job from whose checkpoint it went on, or whose copy with a change it is."""
     schedule_id: Mapped[str | None]
+    template: Mapped[dict[str, Any] | None]
+    """The `id`, `name` and `version` of what it was made from; the id tells it from a later one of the same name."""
     data_sha256: Mapped[dict[str, Any] | None]
     """Of each of its data files when it was submitted, by field."""
     workload: Mapped[str | None]
@@ -89,24 +80,24 @@ class Job(Table):
     updated_at: Mapped[float]
 
     __table_args__ = (
-        Index(None, "created_at", "id"),
-        Index(None, "workload", "state"),
+        *LISTS,
+        Index(None, "workload", "state", "throughput"),
+        Index("ix_jobs_ended", "tenant", "finished_at", "state", sqlite_where=SHOWN, postgresql_where=SHOWN),
         # All that the scheduler has to know of those that wait, so that it does not read their long rows.
         Index(
             "ix_jobs_queue",
-            *("state", "priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb", "user"),
-            *("not_before", "estimated_seconds", "back_at"),
+            *("state", "priority", "queued_at", "id", "gpus", "gpu_memory_mb", "cpus", "memory_mb"),
+            *("tenant", "user", "not_before", "estimated_seconds", "back_at"),
         ),
     )
 
 
-class Attempt(Table):
+class Attempt(OfJob, Table):
     """One try on one machine: whose it is, the fencing token, and what proves which process it is."""
 
     __tablename__ = "attempts"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     number: Mapped[int]
     executor: Mapped[str]
     machine: Mapped[str | None]
@@ -145,7 +136,7 @@ class Attempt(Table):
     __table_args__ = (UniqueConstraint("job_id", "number"), Index(None, "ended_at"), Index(None, "released_at"))
 
 
-class Move(Table):
+class Move(OfJob, Table):
     """Every change of a job's state, with its cause."""
 
     __tablename__ = "moves"
@@ -162,7 +153,11 @@ class Move(Table):
     message: Mapped[str | None]
 
 
-class FeedEvent(Table):
+IS_TURN = text("type NOT IN ('metric', 'progress')")
+"""All but what comes with every step. A query has to say so, word for word, to be answered from their index."""
+
+
+class FeedEvent(Tenanted, Table):
     """What open pages are told, in the order of `id`, which is every client's cursor."""
 
     __tablename__ = "events"
@@ -173,10 +168,15 @@ class FeedEvent(Table):
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
 
-    __table_args__ = (Index(None, "job_id", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index(None, "job_id", "id"),
+        Index(None, "tenant", "id"),
+        Index("ix_events_turns", "job_id", "id", sqlite_where=IS_TURN, postgresql_where=IS_TURN),
+        {"sqlite_autoincrement": True},
+    )
 
 
-class Metric(Table):
+class Metric(OfJob, Table):
     """The values at one step, from the attempt that counts."""
 
     __tablename__ = "metrics"
@@ -189,7 +189,7 @@ class Metric(Table):
     values: Mapped[dict[str, Any]]
 
 
-class Checkpoint(Table):
+class Checkpoint(OfJob, Table):
     __tablename__ = "checkpoints"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -205,11 +205,10 @@ class Checkpoint(Table):
     removed_at: Mapped[float | None]
 
 
-class Artifact(Table):
+class Artifact(OfJob, Table):
     __tablename__ = "artifacts"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     path: Mapped[str]
     kind: Mapped[str]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -220,95 +219,15 @@ class Artifact(Table):
     __table_args__ = (UniqueConstraint("job_id", "path"),)
 
 
-class DataSet(Table):
-    """An uploaded file; equal content is kept once."""
-
-    __tablename__ = "datasets"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    path: Mapped[str]
-    """Relative to the data folder."""
-    format: Mapped[str]
-    size_bytes: Mapped[int] = mapped_column(BigInteger)
-    hash_sha256: Mapped[str] = mapped_column(index=True)
-    rows: Mapped[int | None]
-    report: Mapped[dict[str, Any]]
-    created_at: Mapped[float]
-
-
-class IdempotencyKey(Table):
-    """The job that a submission with this key made."""
+class IdempotencyKey(OfUser, Table):
+    """The job that a user's submission with this key made."""
 
     __tablename__ = "idempotency_keys"
 
-    key: Mapped[str] = mapped_column(primary_key=True)
+    user: Mapped[str] = mapped_column()
+    key: Mapped[str]
     body_sha256: Mapped[str]
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[float]
 
-
-class Quarantine(Table):
-    """A GPU that nothing is started on, because its memory did not come back."""
-
-    __tablename__ = "quarantines"
-
-    machine: Mapped[str] = mapped_column(primary_key=True)
-    gpu: Mapped[int] = mapped_column(primary_key=True)
-    attempt_id: Mapped[str]
-    """Whose end it did not come back from."""
-    baseline_mb: Mapped[float | None]
-    """In use before that attempt."""
-    cause: Mapped[str]
-    since: Mapped[float]
-
-
-class Schedule(Table):
-    """A job that is submitted at a time, or again and again by a cron line."""
-
-    __tablename__ = "schedules"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    spec: Mapped[dict[str, Any]]
-    cron: Mapped[str | None]
-    at: Mapped[float | None]
-    """The one time, where there is no cron line."""
-    timezone: Mapped[str]
-    paused: Mapped[bool] = mapped_column(default=False, server_default=false())
-    next_at: Mapped[float | None] = mapped_column(index=True)
-    """Null when it is over or paused."""
-    last_at: Mapped[float | None]
-    last_job_id: Mapped[str | None]
-    last_error: Mapped[str | None]
-    history: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
-    """What became of its last times, oldest first."""
-    created_at: Mapped[float]
-
-    __table_args__ = (UniqueConstraint("name"),)
-
-
-class Cleanup(Table):
-    """The one row about removing what is too old: when it was asked for, and what the last one did."""
-
-    __tablename__ = "cleanups"
-
-    name: Mapped[str] = mapped_column(primary_key=True)
-    asked_at: Mapped[float | None]
-    ended_at: Mapped[float | None]
-    removed: Mapped[int] = mapped_column(default=0, server_default="0")
-    freed_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    failed: Mapped[str | None]
-    """What could not be removed, and why."""
-
-
-class Leader(Table):
-    """Which engine moves the jobs of this database; the lease is on the database's clock."""
-
-    __tablename__ = "leaders"
-
-    name: Mapped[str] = mapped_column(primary_key=True)
-    owner: Mapped[str]
-    token: Mapped[str]
-    since: Mapped[float]
-    expires_at: Mapped[float]
+    __table_args__ = (PrimaryKeyConstraint("user", "key"),)

@@ -31,13 +31,6 @@ def job_file(kind: str, *, model: str | None = None, data: str | None = None, fi
     return "\n".join([*_heading(spec), f"kind: {kind}", *_section(spec, (), values), ""])
 
 
-def as_yaml(value: Any, indent: str = "") -> str:
-    import yaml
-
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=WIDTH)
-    return textwrap.indent(text.rstrip(), indent)
-
-
 def _heading(spec: type[BaseModel]) -> Iterator[str]:
     yield f"# {(spec.__doc__ or '').strip()}"
     if "data" in spec.model_fields:

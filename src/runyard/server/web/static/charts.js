@@ -1,0 +1,241 @@
+// All charts of a page: what they share (axis, smoothing, zoom, cursor), and how they are kept up to date.
+
+import { toast } from "./frame.js";
+import { Curves, groups, title, written } from "./curves.js";
+import { Plot, short } from "./plot.js";
+
+const STORE = "runyard-charts", MOST = 12, DRAW_MS = 250, FINER_MS = 300, LOG_FIRST = ["grad_norm"];
+const host = document.querySelector("[data-charts], [data-compare]");
+const kept = JSON.parse(localStorage.getItem(STORE) || "{}");
+const link = new URLSearchParams(location.hash.slice(1));
+
+const page = {
+  axis: link.get("axis") || kept.axis || "step",
+  smooth: Number(link.get("smooth") ?? kept.smooth ?? 0.6),
+  clip: kept.clip ?? true,
+  logs: new Set(kept.logs || LOG_FIRST),
+  zoom: link.has("from") ? [Number(link.get("from")), Number(link.get("to"))] : null,
+  runs: [], plots: [], checkpoints: [], end: null, raised: null, hidden: new Set(),
+  isMain: (plot) => page.plots[0] === plot || page.runs.length > 1,
+  zoomTo(window) {
+    if (window) { const wide = Math.max(window[1] - window[0], 1e-6); window = [Math.max(0, window[0]), Math.max(0, window[0]) + wide]; }
+    page.zoom = window;
+    remember();
+    redraw();
+    chip();
+    clearTimeout(finer);
+    finer = setTimeout(() => loadAll(), FINER_MS);
+  },
+  toggleLog(plot) {
+    plot.toggleLog();
+    if (plot.log) page.logs.add(plot.name); else page.logs.delete(plot.name);
+    remember();
+    tools();
+  },
+  read(plot, rows, x) {
+    const line = rows[0];
+    if (plot.readout) plot.readout.textContent = line ? written(plot.near(line[0], plot.plot.cursor.idx, plot.smooth > 0 && line[0].kind !== "eval" ? 2 : 1)) : plot.newest();
+    if (plot.legend) for (const [one, value] of rows) { const place = plot.legend.querySelector(`[data-line="${CSS.escape(one.label)}"] b`); if (place) place.textContent = written(value); }
+  },
+};
+let loads = 0;
+const held = [];
+let finer = null, dirty = false, layout = "";
+
+if (host) begin();
+
+async function begin() {
+  const single = host.dataset.charts ? JSON.parse(host.dataset.charts) : null;
+  const asked = single ? [{ job: single.job, name: "" }] : JSON.parse(host.dataset.compare);
+  if (single) { page.end = single.ended ? null : single.total; page.checkpoints = single.checkpoints || []; }
+  page.runs = asked.map(({ job, name }) => Object.assign(new Curves(job), { name }));
+  document.addEventListener("feed", ({ detail }) => (loads ? held.push(...detail) : take(detail)));
+  await loadAll(single && (() => { arrange(); redraw(); }));
+  document.addEventListener("theme", () => redraw());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
+  setInterval(() => { if (dirty && !document.hidden) { dirty = false; arrange(); redraw(); } }, DRAW_MS);
+}
+
+/** What the feed tells meanwhile may not be in the answer, so it is kept and taken afterwards. */
+async function loadAll(shown) {
+  const window = page.zoom && page.axis === "step" ? page.zoom : null;
+  loads++;
+  try { await Promise.all(page.runs.map((run) => run.load(page.smooth, window, shown))); }
+  catch (problem) { toast(problem.message); return; }
+  finally { if (--loads === 0) take(held.splice(0)); }
+  arrange();
+  redraw();
+}
+
+function take(events) {
+  const [run] = page.runs;
+  for (const event of events) {
+    if (event.job_id !== run.job) continue;
+    if (event.type === "metric") dirty = run.take(event) || dirty;
+    else if (event.type === "resumed") { run.rewind(event.data.step); dirty = true; }
+    else if (event.type === "progress" && event.data.phase === "training" && event.data.total_steps) page.end = event.data.total_steps;
+    else if (event.type === "checkpoint") page.checkpoints.push(event.data.step);
+    else if (event.type === "state" && ["completed", "failed", "cancelled"].includes(event.data.after)) { page.end = null; dirty = true; }
+  }
+}
+
+function remember() {
+  localStorage.setItem(STORE, JSON.stringify({ axis: page.axis, smooth: page.smooth, clip: page.clip, logs: [...page.logs] }));
+  const fields = new URLSearchParams();
+  if (page.axis !== "step") fields.set("axis", page.axis);
+  if (page.smooth !== 0.6) fields.set("smooth", page.smooth);
+  if (page.zoom) { fields.set("from", page.zoom[0].toPrecision(6)); fields.set("to", page.zoom[1].toPrecision(6)); }
+  history.replaceState(null, "", `${location.pathname}${location.search}${fields.size ? `#${fields}` : ""}`);
+}
+
+/** Charts for all that was reported; built anew only when there is something new to show. */
+function arrange() {
+  const names = [...new Set(page.runs.flatMap((run) => run.names))];
+  const shown = groups(names).slice(0, MOST);
+  if (!shown.length) return;
+  const now = JSON.stringify(shown);
+  if (now !== layout) {
+    layout = now;
+    if (page.runs.length > 1) side(shown); else stack(shown);
+    tools();
+  }
+  const many = page.runs.length > 1;
+  for (const plot of page.plots) {
+    plot.set(page.runs.flatMap((run, number) => plot.names.flatMap((name) => {
+      const curve = run.series.get(name);
+      if (!curve?.step.length) return [];
+      const isEval = curve.split === "eval";
+      const label = many ? run.name : isEval ? "eval" : "train";
+      return [{ label, run, curve, number, name: run.job, kind: isEval ? "eval" : "train", hidden: page.hidden.has(many ? run.job : `${plot.name} ${label}`) }];
+    })));
+    legend(plot);
+  }
+}
+
+/** The large chart stays, with its table and cursor, when others come. */
+function stack([first, ...rest]) {
+  const [large] = page.plots;
+  if (large?.name === first.name) {
+    large.names = [first.name, first.twin].filter(Boolean);
+    host.querySelector(":scope > .charts")?.remove();
+    page.plots = [large];
+  } else {
+    host.replaceChildren();
+    page.plots = [];
+    chart(first, "h2", "", host);
+  }
+  if (!rest.length) return;
+  const grid = host.appendChild(document.createElement("div"));
+  grid.className = "charts";
+  for (const one of rest) chart(one, "h3", "small", grid.appendChild(document.createElement("div")));
+}
+
+function side(shown) {
+  host.replaceChildren();
+  page.plots = [];
+  const head = host.appendChild(document.createElement("div"));
+  head.className = "title";
+  head.innerHTML = "<h2>Curves</h2>";
+  const grid = host.appendChild(document.createElement("div"));
+  grid.className = "two";
+  for (const one of shown) for (const name of [one.twin, one.name]) if (name) chart({ name }, "h3", "", grid.appendChild(document.createElement("div")));
+}
+
+function chart({ name, twin }, level, size, place) {
+  const head = place.appendChild(document.createElement("div"));
+  head.className = "title";
+  const words = head.appendChild(document.createElement(level));
+  words.textContent = title(name);
+  if (page.logs.has(name)) words.append(" ", Object.assign(document.createElement("small"), { textContent: "log" }));
+  const readout = head.appendChild(Object.assign(document.createElement("b"), { className: "live-figure" }));
+  const legendPlace = place.appendChild(document.createElement("div"));
+  legendPlace.className = "legend";
+  const box = place.appendChild(document.createElement("div"));
+  box.className = `chart ${size}`;
+  const plot = new Plot(box, page, name);
+  Object.assign(plot, { names: [name, twin].filter(Boolean), readout, legend: legendPlace, head: words });
+  plot.newest = () => { const line = plot.lines.find((one) => one.kind === "train") || plot.lines[0]; return line && page.runs.length === 1 ? written(line.curve.last.findLast((value) => value !== null)) : ""; };
+  page.plots.push(plot);
+}
+
+function legend(plot) {
+  plot.readout.textContent = plot.newest();
+  if (plot.lines.length < 2) { plot.legend.hidden = true; return; }
+  plot.legend.hidden = false;
+  const now = JSON.stringify(plot.lines.map((line) => [line.label, line.hidden]));
+  if (plot.legendShape === now) return;
+  plot.legendShape = now;
+  const many = page.runs.length > 1;
+  plot.legend.replaceChildren(...plot.lines.map((line) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.line = line.label;
+    button.setAttribute("aria-pressed", String(!line.hidden));
+    const tone = `var(--s${line.kind === "eval" && !many ? 2 : (line.number % 6) + 1})`;
+    const dash = many ? ["none", "6 3", "2 2.5", "8 3 2 3", "1 3", "12 4", "4 2 1 2", "3 4"][line.number % 8] : "none";
+    button.innerHTML = line.kind === "eval" && !many ? `<svg class="swatch dot" viewBox="0 0 16 8" aria-hidden="true"><circle cx="8" cy="4" r="3.5" fill="${tone}"/></svg>` : `<svg class="swatch" viewBox="0 0 16 8" aria-hidden="true"><line x1="0" x2="16" y1="4" y2="4" stroke="${tone}" stroke-dasharray="${dash}"/></svg>`;
+    button.append(line.label, " ", Object.assign(document.createElement("b"), { textContent: written(line.curve.last.findLast((value) => value !== null)) }));
+    const key = many ? line.name : `${plot.name} ${line.label}`;
+    button.onclick = (event) => {
+      if (event.altKey) for (const other of plot.lines) { const one = many ? other.name : `${plot.name} ${other.label}`; if (one === key) page.hidden.delete(one); else page.hidden.add(one); }
+      else if (page.hidden.has(key)) page.hidden.delete(key); else page.hidden.add(key);
+      arrange();
+    };
+    button.onmouseenter = () => { page.raised = line.name; };
+    return button;
+  }));
+}
+
+/** Smoothing, axis, scale and clipping, above the first chart; they hold for all. */
+function tools() {
+  host.querySelector(".chart-tools")?.remove();
+  const bar = document.createElement("div");
+  bar.className = "chart-tools";
+  const axes = [["step", "Step"], ...(page.runs[0].ruler.tokens ? [["tokens", "Tokens"]] : []), ["seconds", "Time"]];
+  const first = page.plots[0];
+  bar.innerHTML = `<button type="button" class="button small narrow-only" data-fold>Axes</button>
+    <label class="slider fold">Smooth <input type="range" min="0" max="0.99" step="0.01" value="${page.smooth}" data-smooth aria-label="Smoothing"><output>${page.smooth.toFixed(2)}</output></label>
+    <div class="choices fold" role="group" aria-label="Axis">${axes.map(([value, words]) => `<button type="button" data-axis="${value}" aria-pressed="${page.axis === value}">${words}</button>`).join("")}</div>
+    <div class="choices fold" role="group" aria-label="Scale"><button type="button" data-log="no" aria-pressed="${!first?.log}">Linear</button><button type="button" data-log="yes" aria-pressed="${Boolean(first?.log)}">Log</button></div>
+    <div class="choices fold"><button type="button" data-clip aria-pressed="${page.clip}">Clip outliers</button></div>
+    <button type="button" class="button small fold" data-csv>CSV</button><button type="button" class="button small fold" data-png>PNG</button>`;
+  host.querySelector(".title").after(bar);
+  bar.addEventListener("click", ({ target }) => {
+    if (target.dataset.axis) { page.axis = target.dataset.axis; page.zoom = null; remember(); tools(); redraw(); chip(); }
+    else if (target.dataset.log && (target.dataset.log === "yes") !== first.log) page.toggleLog(first);
+    else if ("clip" in target.dataset) { page.clip = !page.clip; remember(); tools(); redraw(); }
+    else if ("fold" in target.dataset) bar.classList.toggle("open");
+    else if ("csv" in target.dataset) csv();
+    else if ("png" in target.dataset) first.plot?.ctx.canvas.toBlob((blob) => save(blob, `${first.name}.png`));
+  });
+  const slider = bar.querySelector("[data-smooth]");
+  slider.oninput = () => { bar.querySelector("output").textContent = Number(slider.value).toFixed(2); };
+  slider.onchange = () => { page.smooth = Number(slider.value); remember(); loadAll(); };
+}
+
+function chip() {
+  host.querySelector(".chip")?.remove();
+  const box = host.querySelector(".chart");
+  if (!page.zoom || !box) return;
+  const button = box.appendChild(document.createElement("button"));
+  button.type = "button";
+  button.className = "button small chip";
+  button.textContent = `zoomed to ${short(page.zoom[0])}–${short(page.zoom[1])} · live →`;
+  button.onclick = () => page.zoomTo(null);
+}
+
+function redraw() { for (const plot of page.plots) plot.later(); }
+
+function csv() {
+  const rows = [["job", "series", "step", "value", "min", "max", "at"]];
+  for (const run of page.runs) for (const [name, curve] of run.series) curve.step.forEach((step, at) => rows.push([run.job, name, step, curve.last[at] ?? "", curve.min[at] ?? "", curve.max[at] ?? "", curve.at[at]]));
+  save(new Blob([rows.map((row) => row.join(",")).join("\n")], { type: "text/csv" }), "curves.csv");
+}
+
+function save(blob, name) {
+  const anchor = document.createElement("a");
+  anchor.href = URL.createObjectURL(blob);
+  anchor.download = name;
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(anchor.href), 1000);
+}
