@@ -76,6 +76,13 @@ def script(program: Path, name: str, steps: int, pause: float = 0.0, **fields: A
     return {"kind": "script", "name": name, "file": str(program), "args": [str(steps), str(pause)], **fields}
 
 
+def answered_late(route: Route) -> None:
+    """With what the server says now, a while later."""
+    answer = route.fetch()
+    route.request.frame.page.wait_for_timeout(1500)
+    route.fulfill(response=answer)
+
+
 def newest_step(page: Page) -> int:
     """What the first chart says it shows."""
     label = page.locator("#charts .chart").first.get_attribute("aria-label") or ""
@@ -170,6 +177,23 @@ def test_form_and_file_are_one_and_the_plan_says_what_is_wrong(browser: Browser,
         expect(page.locator("#plan")).to_contain_text("line 2")
 
 
+def test_a_file_that_is_written_while_a_kind_is_chosen_stays(browser: Browser, yard: LiveYard) -> None:
+    """Whoever types does not wait for the answer; the last that was said holds."""
+    with visit(browser, yard.url) as page:
+        page.goto("/new?kind=sft")
+        expect(page.locator("#plan .wrong, #plan li").first).to_be_visible()
+        page.route("**/new/check", answered_late)
+        page.get_by_label("script", exact=True).check()
+        file = page.get_by_label("Job file")
+        file.fill("kind: script\nname: typed\ncommand: echo typed\n")
+        expect(page.locator("#form").get_by_label("Name", exact=True)).to_have_value("typed")
+        expect(file).to_have_value("kind: script\nname: typed\ncommand: echo typed\n")
+        page.get_by_role("group", name="Kind").get_by_role("radio").first.check()
+        file.fill("kind: script\nname: again\ncommand: echo again\n")
+        expect(page.locator("#form").get_by_label("Name", exact=True)).to_have_value("again")
+        expect(page.get_by_label("script", exact=True)).to_be_checked()
+
+
 def test_a_cut_connection_is_said_and_everything_is_caught_up(browser: Browser, yard: LiveYard, program: Path) -> None:
     job_id = yard.client.submit(script(program, "through a cut", 150, 0.1)).id
     with visit(browser, yard.url, refusals=True) as page:
@@ -198,13 +222,8 @@ def test_points_that_come_while_the_curve_is_fetched_are_not_lost(
     """At the beginning, and again when somebody asks for another smoothing."""
     job_id = yard.client.submit(script(program, "while it is fetched", 120, 0.1)).id
 
-    def slowly(route: Route) -> None:
-        answer = route.fetch()  # as it is now
-        page.wait_for_timeout(1500)
-        route.fulfill(response=answer)
-
     with visit(browser, yard.url) as page:
-        page.route("**/curves?*", slowly)
+        page.route("**/curves?*", answered_late)
         page.goto(f"/jobs/{job_id}")
         wait_for_step(page, 20)
         page.locator("[data-smooth]").fill("0.3")

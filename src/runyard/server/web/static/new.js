@@ -77,7 +77,7 @@ function later() {
   clearTimeout(timer);
   timer = setTimeout(() => check(), WAIT_MS);
 }
-text.addEventListener("input", later);
+text.addEventListener("input", () => { wanted = null; later(); }); // the file says its kind: what was chosen before is void
 form.addEventListener("input", ({ target }) => { if (target.name && target.type !== "radio" && target.tagName !== "SELECT") { changes.set(target.name, target.value); later(); } });
 form.addEventListener("change", ({ target }) => { if (target.name) { changes.set(target.name, target.value); check(); } });
 form.addEventListener("submit", (event) => event.preventDefault());
