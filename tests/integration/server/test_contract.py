@@ -1,6 +1,6 @@
 """The API as its OpenAPI document describes it: requests by the hundred, none of which makes it stumble.
 
-`pytest tests/integration/server/test_contract.py --long` plays more than 20,000.
+`pytest tests/integration/server/test_contract.py --long` plays more than 20,000 on each database.
 """
 
 import json
@@ -27,13 +27,13 @@ PASSWORD = "correct horse battery"
 UNHURRIED = {"RUNYARD_REQUESTS_PER_SECOND": "0", "RUNYARD_MAX_WAITING": "100000"}
 
 
-@pytest.fixture(scope="module")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveYard]:
-    with LiveYard(tmp_path_factory.mktemp("contract") / "home", UNHURRIED) as yard:
+@pytest.fixture
+def yard(database_url: str, tmp_path: Path) -> Iterator[LiveYard]:
+    with LiveYard(tmp_path / "home", UNHURRIED | {"RUNYARD_DATABASE_URL": database_url}) as yard:
         yield yard
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def key(yard: LiveYard) -> str:
     """Of an operator; there is something of everything that a path can name."""
     known: dict[str, str] = {"name": "mia", "step": "5"}
@@ -75,7 +75,7 @@ def key(yard: LiveYard) -> str:
 
 @pytest.mark.parametrize("who", ["nobody", "operator"])
 def test_every_answer_is_as_described(
-    yard: LiveYard, key: str, who: str, tmp_path: Path, request: pytest.FixtureRequest
+    yard: LiveYard, key: str, who: str, backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     phases, examples = LONG if request.config.getoption("--long") else SHORT
     headers = {"Authorization": f"Bearer {key}"}
@@ -98,6 +98,6 @@ def test_every_answer_is_as_described(
     assert played.returncode == 0, played.stdout[-8000:] + played.stderr[-2000:]
     found = re.search(r"(\d+) generated", played.stdout)
     assert found is not None, played.stdout[-2000:]
-    print(f"{who}: {found[1]} test cases")  # noqa: T201 - what the long form is asked for
+    print(f"{who} on {backend}: {found[1]} test cases")  # noqa: T201 - what the long form is asked for
     assert int(found[1]) > 100
     assert "Traceback" not in yard.tail()
