@@ -1,5 +1,6 @@
 """`runyard top`: one picture in a pipe; on a terminal it moves, tells when it is old, and comes back."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -65,10 +66,20 @@ class Screen:
         raise AssertionError(f"{pattern} was not shown: {seen[-3000:]!r}")
 
     def rest(self) -> str:
-        try:
-            return os.read(self.terminal, 65536).decode(errors="replace")
-        except OSError:
-            return ""
+        """All that it writes until it has left: who writes to a terminal that nobody reads waits for ever."""
+        seen, deadline = b"", time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            if select.select([self.terminal], [], [], 0.2)[0]:
+                try:
+                    seen += os.read(self.terminal, 65536)
+                except OSError:  # nobody has it open any more
+                    return seen.decode(errors="replace")
+        raise AssertionError(f"it did not leave: {seen[-3000:]!r}")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.terminal)
 
 
 def test_in_a_pipe_it_is_one_picture(cli: Callable[..., Any]) -> None:
@@ -85,17 +96,17 @@ def test_without_a_server_it_says_so(offline: Callable[..., Any]) -> None:
 def test_it_moves_tells_when_it_is_old_and_comes_back(own: Server, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "job.yaml").write_text(f"kind: script\nname: slow one\nfile: {tmp_path}/slow.py\n")
-    screen = Screen(own.url)
-    screen.shows(r"nothing runs or waits\s+● live")
-    job = json.loads(invoke(own.url, "submit", tmp_path / "job.yaml", "--json").stdout)["id"]
-    first = int(screen.shows(rf"{job}  slow one.* (\d+)/1000 ")[1])
-    assert int(screen.shows(rf"1 running[^●]*● live(?s:.*?){job}  slow one.* (?!{first}/)(\d+)/1000 ")[1]) > first
-    own.kill()
-    screen.shows(r"○ no connection, as of \d\d:\d\d:\d\d; trying again \(.*\)")
-    own.start()
-    screen.shows(r"1 running[^●]*● live")
-    invoke(own.url, "jobs", "cancel", job)
-    screen.shows(r"nothing runs or waits")
-    os.killpg(screen.process.pid, signal.SIGINT)
-    assert screen.process.wait(SECONDS) == 0
-    assert "Traceback" not in screen.rest()
+    with contextlib.closing(Screen(own.url)) as screen:
+        screen.shows(r"nothing runs or waits\s+● live")
+        job = json.loads(invoke(own.url, "submit", tmp_path / "job.yaml", "--json").stdout)["id"]
+        first = int(screen.shows(rf"{job}  slow one.* (\d+)/1000 ")[1])
+        assert int(screen.shows(rf"1 running[^●]*● live(?s:.*?){job}  slow one.* (?!{first}/)(\d+)/1000 ")[1]) > first
+        own.kill()
+        screen.shows(r"○ no connection, as of \d\d:\d\d:\d\d; trying again \(.*\)")
+        own.start()
+        screen.shows(r"1 running[^●]*● live")
+        invoke(own.url, "jobs", "cancel", job)
+        screen.shows(r"nothing runs or waits")
+        os.killpg(screen.process.pid, signal.SIGINT)
+        assert "Traceback" not in screen.rest()
+        assert screen.process.wait(SECONDS) == 0
