@@ -19,6 +19,8 @@ from sqlalchemy.util.concurrency import await_
 LOOK_SECONDS = 0.002, 0.1
 """How soon a lock that another process holds is asked for again: at first, and at the most."""
 
+INTERRUPT_SECONDS = 0.05
+"""Between two requests to end a statement that nobody waits for any more."""
 THREADS = ThreadPoolExecutor(4, "sqlite")
 """Not those for everything else: an upload may be summed for minutes."""
 CHECKPOINTS = ThreadPoolExecutor(1, "checkpoint")
@@ -78,8 +80,9 @@ class _LongCursor(_Cursor):
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:
-            self.connection.interrupt()
-            await asyncio.wait([running])  # two must not use the connection at once
+            while not running.done():  # two must not use the connection at once
+                self.connection.interrupt()  # is of no effect on what has not begun
+                await asyncio.wait([running], timeout=INTERRUPT_SECONDS)
             raise
 
     def fetchone(self) -> Any:

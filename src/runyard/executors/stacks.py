@@ -1,5 +1,6 @@
 """What the processes of an attempt are doing, written down for people."""
 
+import math
 import os
 import signal
 import time
@@ -10,7 +11,10 @@ from runyard.executors import wrapper
 from runyard.protocol import stacks
 
 QUIET_SECONDS, ANSWER_SECONDS = 0.2, 2.0
-"""An answer is over when nothing more is written for the first, and is not waited for longer than the second."""
+"""An answer is over when it has begun and nothing more is written for the first; none is waited for longer than the
+second."""
+ALL_SECONDS = 30.0
+"""After so long, no more processes are asked."""
 MOST_PROCESSES, MOST_THREADS = 64, 64
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -21,8 +25,10 @@ def dump(file: Path, members: Callable[[], Sequence[int]]) -> bool:
     with file.open("a") as output:
         for pid in pids:
             output.writelines(f"{line}\n" for line in _facts(pid))
+    give_up = time.monotonic() + ALL_SECONDS
     for pid in pids:
-        _ask(pid, file, members)
+        if time.monotonic() < give_up:
+            _ask(pid, file, members)
     return bool(pids)
 
 
@@ -53,11 +59,11 @@ def _catches(pid: int) -> bool:
 
 def _wait_for_quiet(file: Path) -> None:
     give_up = time.monotonic() + ANSWER_SECONDS
-    size, since = file.stat().st_size, time.monotonic()
-    while (now := time.monotonic()) < give_up and now - since < QUIET_SECONDS:
+    size, grew = file.stat().st_size, math.inf
+    while (now := time.monotonic()) < give_up and now - grew < QUIET_SECONDS:
         time.sleep(0.02)
         if (grown := file.stat().st_size) != size:
-            size, since = grown, now
+            size, grew = grown, now
 
 
 def _facts(pid: int) -> Iterator[str]:

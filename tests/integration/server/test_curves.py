@@ -95,6 +95,8 @@ async def test_few_metrics_of_many(api: Any, long_job: str) -> None:
     assert [p["step"] for p in (await api.get(path, params={"points": 40, "after_step": 4998})).json()] == [
         4999, 5000, 5000,
     ]  # fmt: skip
+    for more in ({}, {"points": 40}):
+        assert (await api.get(path, params={"after_step": 2**40, **more})).json() == []
 
 
 @pytest.mark.parametrize("query", ["points=1", "points=4001", "smooth=1", "smooth=-0.1", "from_step=-1", "smooth=nan"])

@@ -38,7 +38,7 @@ async def metrics(
     async with desk.read(long=True) as session:
         await jobs.get(session, job_id)
         if points is None:
-            rows = await queries.of_job(session, job_id, split=split, after_step=after_step)
+            rows = await queries.of_job(session, job_id, split=split, after_step=min(after_step, LAST_STEP))
         else:
             rows = await curves.points(session, job_id, split, min(after_step, LAST_STEP - 1), points)
     # Of a long curve, a model for each point would keep all open pages waiting.
