@@ -30,7 +30,8 @@ def test_one_that_gets_no_processor_for_a_while_is_waited_for(tmp_path: Path) ->
             later = threading.Timer(3 * stacks.QUIET_SECONDS, os.kill, (process.pid, signal.SIGCONT))
             later.start()
             assert stacks.dump(told, lambda: [process.pid])
-            assert "in spins_for_ever" in told.read_text()
+            said = told.read_text()
             later.join()
+            assert "in spins_for_ever" in said
         finally:
             process.kill()
