@@ -65,14 +65,17 @@ class Run:
         self.command = commands.command(spec, rundir, self.attempt, sys.executable)
         self.offset = rundir.events.stat().st_size if rundir.events.exists() else 0
         self.last: EventRead | None = None
+        self.child: subprocess.Popen[bytes] | None = None
         self.interrupts = 0
         self.was_told = False
 
     def watch(self, every: int | None, *, json: bool) -> int:
         with ExitStack() as stack:
             view = None if json else stack.enter_context(progress.view(every))
-            child = stack.enter_context(self._child())
-            stack.enter_context(self._forwarded_signals(child))
+            stack.enter_context(self._forwarded_signals())
+            child = self.child = stack.enter_context(self._begun())
+            if self.interrupts and not self.was_told:
+                self._tell(child)
             self._show(child, view)
             is_whole = child.returncode == 0 and not self.was_told
             if is_whole and self.command.after and any(self.rundir.final.iterdir()):
@@ -85,7 +88,7 @@ class Run:
             print(line, file=sys.stderr if json else sys.stdout)
         return code
 
-    def _child(self) -> "subprocess.Popen[bytes]":
+    def _begun(self) -> "subprocess.Popen[bytes]":
         for folder in (self.rundir.attempt(self.attempt), *self.command.folders):
             folder.mkdir(parents=True, exist_ok=True)
         secrets = {name: os.environ[secret] for name, secret in self.command.secrets.items()}
@@ -116,18 +119,13 @@ class Run:
             os.killpg(child.pid, signal.SIGKILL)
 
     @contextmanager
-    def _forwarded_signals(self, child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    def _forwarded_signals(self) -> Iterator[None]:
+        """To the child, or to the one that is just being started: it would run on by itself."""
+
         def forward(number: int, frame: FrameType | None) -> None:
             self.interrupts += 1
-            if child.poll() is not None:
-                return
-            self.was_told = True
-            if self.interrupts == 1:
-                child.terminate()
-                with suppress(OSError):  # the terminal may be gone
-                    print(f"\n{self._asked()}; once more stops at once", file=sys.stderr, flush=True)
-            else:
-                os.killpg(child.pid, signal.SIGKILL)
+            if self.child is not None:
+                self._tell(self.child)
 
         names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {name: signal.signal(name, forward) for name in names}
@@ -136,13 +134,24 @@ class Run:
         finally:
             for name, handler in before.items():
                 signal.signal(name, handler)
-            if child.poll() is None:  # we can't show it any more, but it can save
-                child.terminate()
+            if self.child is not None and self.child.poll() is None:  # we can't show it any more, but it can save
+                self.child.terminate()
                 try:
-                    child.wait()
+                    self.child.wait()
                 except KeyboardInterrupt:
-                    child.kill()
+                    self.child.kill()
                     raise
+
+    def _tell(self, child: "subprocess.Popen[bytes]") -> None:
+        if child.poll() is not None:
+            return
+        self.was_told = True
+        if self.interrupts == 1:
+            child.terminate()
+            with suppress(OSError):  # the terminal may be gone
+                print(f"\n{self._asked()}; once more stops at once", file=sys.stderr, flush=True)
+        else:
+            os.killpg(child.pid, signal.SIGKILL)
 
     def _asked(self) -> str:
         return "it was asked to stop" if self.is_script else "saving a checkpoint, then leaving"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from runyard.cli import train
 from runyard.testing import live
 
 Cli = Callable[..., Result]
@@ -120,6 +121,23 @@ def test_code_0_after_ctrl_c_is_a_stop(tmp_path: Path) -> None:
     assert process.returncode == 75, output + errors
     assert output.splitlines()[-1] == f"stopped. Go on: runyard train --resume {run}"
     assert not (run / "manifest.json").exists()
+
+
+def test_ctrl_c_while_the_script_is_being_started_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in a process group of its own: it would run on with nobody to stop it."""
+    (tmp_path / "job.yaml").write_text("kind: script\ncommand: sleep 600\n")
+    start = train.Run._start
+
+    def interrupted(self: train.Run, *what: Any) -> subprocess.Popen[bytes]:
+        child = start(self, *what)
+        signal.raise_signal(signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(train.Run, "_start", interrupted)
+    run = train.Run(train._new_run(tmp_path / "job.yaml", tmp_path / "run", None))
+    assert run.watch(None, json=True) == 75
+    assert run.child is not None
+    assert run.child.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
