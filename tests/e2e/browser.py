@@ -39,5 +39,6 @@ def visit(browser: Browser, url: str, *, refusals: bool = False, **options: Any)
     page.on("console", heard)
     page.on("pageerror", thrown)
     yield page
+    page.unroute_all(behavior="wait")
     context.close()
     assert not faults, faults

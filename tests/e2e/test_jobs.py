@@ -14,7 +14,7 @@ from runyard.testing.tiny import save_tiny_model
 
 pytestmark = pytest.mark.llm
 ORDERS = Path(__file__).parents[2] / "examples" / "orders"
-STEPS = 40
+STEPS = 120
 
 
 def sft_spec(model: str, data: Path) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_a_running_job_outlives_a_killed_server(yard: LiveYard, model: str, conv
     assert (done.state, done.attempts) == (State.COMPLETED, 1)
     steps = [metric.step for metric in yard.client.metrics(job.id) if metric.split == "train"]
     assert steps == list(range(1, 201))
-    assert not yard.trainers()
+    yard.wait_for(lambda: not yard.trainers(), "the trainer to be gone")
 
 
 def test_an_end_that_nobody_watched_is_still_known(yard: LiveYard, model: str, conversations: Path) -> None:

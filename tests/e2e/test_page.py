@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 from tests.e2e.browser import WAIT_MILLISECONDS, launched, visit
 from tests.integration.engine.receiver import listening
 
@@ -27,6 +27,7 @@ import runyard
 
 place = Path(os.environ.get("RUNYARD_CHECKPOINT_DIR", ".")) / "step.txt"
 steps, pause = int(sys.argv[1]), float(sys.argv[2])
+gate = Path(sys.argv[3]) if len(sys.argv) > 3 else None
 step = int(place.read_text()) if place.exists() else 0
 signal.signal(signal.SIGTERM, lambda *_: (place.write_text(str(step)), sys.exit(75)))
 while step < steps:
@@ -35,6 +36,8 @@ while step < steps:
     runyard.progress(step, steps)
     print(f"step {step}", flush=True)
     time.sleep(pause)
+    while gate and step == 20 and not gate.exists():
+        time.sleep(0.02)
 """
 PAGE_BYTES = 300_000
 
@@ -72,8 +75,12 @@ def finished(yard: LiveYard, program: Path) -> list[str]:
     return ids
 
 
-def script(program: Path, name: str, steps: int, pause: float = 0.0, **fields: Any) -> dict[str, Any]:
-    return {"kind": "script", "name": name, "file": str(program), "args": [str(steps), str(pause)], **fields}
+def script(
+    program: Path, name: str, steps: int, pause: float = 0.0, gate: Path | None = None, **fields: Any
+) -> dict[str, Any]:
+    """With a gate it waits after step 20 until that file is there."""
+    args = [str(steps), str(pause), *([str(gate)] if gate else [])]
+    return {"kind": "script", "name": name, "file": str(program), "args": args, **fields}
 
 
 def answered_late(route: Route) -> None:
@@ -105,7 +112,7 @@ def test_a_job_from_the_form_to_its_end(browser: Browser, yard: LiveYard, progra
         page.goto("/new")
         page.get_by_label("script", exact=True).check()
         page.get_by_label("Job file").fill(
-            f"kind: script\nname: from the form\nfile: {program}\nargs: ['400', '0.05']\nresumable: true\n"
+            f"kind: script\nname: from the form\nfile: {program}\nargs: ['100000', '0.05']\nresumable: true\n"
         )
         expect(page.get_by_text("Can start")).to_be_visible()
         page.locator("#form").get_by_label("Name", exact=True).fill("walked by hand")
@@ -194,13 +201,43 @@ def test_a_file_that_is_written_while_a_kind_is_chosen_stays(browser: Browser, y
         expect(page.get_by_label("script", exact=True)).to_be_checked()
 
 
-def test_a_cut_connection_is_said_and_everything_is_caught_up(browser: Browser, yard: LiveYard, program: Path) -> None:
-    job_id = yard.client.submit(script(program, "through a cut", 150, 0.1)).id
+def test_what_was_typed_in_a_field_does_not_come_back_over_the_file(browser: Browser, yard: LiveYard) -> None:
+    """A field tells of its change a second time when it is left."""
+    with visit(browser, yard.url) as page:
+        page.goto("/new?kind=script")
+        file, name = page.get_by_label("Job file"), page.locator("#form").get_by_label("Name", exact=True)
+        name.fill("one")
+        expect(file).to_have_value(re.compile("name: one"))
+        file.fill("kind: script\nname: two\ncommand: echo two\n")
+        expect(name).to_have_value("two")
+        expect(file).to_have_value("kind: script\nname: two\ncommand: echo two\n")
+
+
+def test_a_job_that_is_being_started_is_not_started_again(browser: Browser, yard: LiveYard) -> None:
+    asked: list[str] = []
+    with visit(browser, yard.url) as page:
+        page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
+        page.route("**/api/v1/jobs", answered_late)
+        page.goto("/new?kind=script")
+        start = page.get_by_role("button", name="Start job")
+        expect(start).to_have_attribute("aria-disabled", "false")
+        with page.expect_request("**/api/v1/jobs"):
+            start.click()
+        page.locator("#start").evaluate("button => button.click()")
+        expect(page).to_have_url(re.compile(r"/jobs/\w{12}$"))
+    assert asked.count(f"POST {yard.url}/api/v1/jobs") == 1
+
+
+def test_a_cut_connection_is_said_and_everything_is_caught_up(
+    browser: Browser, yard: LiveYard, program: Path, tmp_path: Path
+) -> None:
+    job_id = yard.client.submit(script(program, "through a cut", 150, 0.1, tmp_path / "gate")).id
     with visit(browser, yard.url, refusals=True) as page:
         page.goto(f"/jobs/{job_id}")
         wait_for_step(page, 5)
         connection, pause = page.locator("#connection"), page.get_by_role("button", name="Pause")
         yard.kill()
+        (tmp_path / "gate").touch()
         expect(connection).to_have_attribute("data-state", "waiting")
         expect(connection).to_contain_text("Reconnecting… data from")
         expect(pause).to_have_attribute("aria-disabled", "true")
@@ -217,16 +254,17 @@ def test_a_cut_connection_is_said_and_everything_is_caught_up(browser: Browser, 
 
 
 def test_points_that_come_while_the_curve_is_fetched_are_not_lost(
-    browser: Browser, yard: LiveYard, program: Path
+    browser: Browser, yard: LiveYard, program: Path, tmp_path: Path
 ) -> None:
     """At the beginning, and again when somebody asks for another smoothing."""
-    job_id = yard.client.submit(script(program, "while it is fetched", 120, 0.1)).id
+    job_id = yard.client.submit(script(program, "while it is fetched", 120, 0.1, tmp_path / "gate")).id
 
     with visit(browser, yard.url) as page:
         page.route("**/curves?*", answered_late)
         page.goto(f"/jobs/{job_id}")
         wait_for_step(page, 20)
         page.locator("[data-smooth]").fill("0.3")
+        (tmp_path / "gate").touch()
         expect(page.locator(".state.filled").first).to_have_text("Completed")
         wait_for_step(page, 120)
         page.locator("#charts .chart").first.focus()
@@ -298,6 +336,7 @@ def test_an_evaluation_that_comes_later_joins_the_curve_that_is_there(
 
 def test_a_channel_is_made_tried_and_removed(browser: Browser, yard: LiveYard) -> None:
     with listening() as receiver, visit(browser, yard.url, refusals=True) as page:
+        page.add_init_script("window.setInterval = () => 0")  # nothing is renewed but by what is pressed
         page.goto("/settings")
         page.get_by_role("button", name="New channel…").click()
         form = page.get_by_role("dialog", name="New channel")
@@ -399,7 +438,7 @@ def test_who_may_only_look_sees_no_buttons_and_foreign_jobs_are_not_there(browse
         make(page, "tenants", name="other")
         make(page, "users", name="vic", password=PASSWORD, role="viewer")
         make(page, "users", name="otto", password=PASSWORD, role="admin", tenant="other")
-        page.context.clear_cookies()
+        forget(page)
         page.goto(f"/jobs/{job.id}")
         expect(page).to_have_url(re.compile(r"/sign-in\?next="))
         sign_in(page, "vic", "wrong wrong wrong")
@@ -445,7 +484,7 @@ def test_the_first_account_is_made_by_a_link_that_works_once(browser: Browser, t
                 expect(page.locator("#yard-title")).to_be_visible()
                 page.locator("summary[aria-label^=ann]").click()
                 expect(page.locator(".person .menu")).to_contain_text("admin of main, operator")
-                page.context.clear_cookies()
+                forget(page)
         page.goto("/")
         sign_in(page, "ann")
         expect(page.locator("#yard-title")).to_be_visible()
@@ -467,6 +506,12 @@ def make(page: Page, path: str, **fields: Any) -> None:
     word = page.locator("meta[name=csrf]").get_attribute("content") or ""
     answer = page.request.post(f"/api/v1/{path}", data=fields, headers={"X-CSRF-Token": word})
     assert answer.ok, answer.text()
+
+
+def forget(page: Page) -> None:
+    """Who was signed in; a live page would notice, and go to sign in by itself."""
+    page.goto("about:blank")
+    page.context.clear_cookies()
 
 
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
@@ -492,6 +537,7 @@ def test_every_page_can_be_read_by_everybody(
         page.goto(path.format(**ids))
         if "{" in path and "failed" not in path:
             expect(page.locator("#charts canvas").first).to_be_visible()
+        expect(page.locator(".plan.old")).to_have_count(0)
         found = Axe().run(page).response["violations"]
         serious = [
             (one["id"], [node["target"] for node in one["nodes"]])
@@ -507,8 +553,9 @@ def test_every_page_can_be_read_by_everybody(
 
 def test_a_page_is_light(browser: Browser, yard: LiveYard, finished: list[str]) -> None:
     with visit(browser, yard.url) as page:
-        sizes: list[int] = []
-        page.on("requestfinished", lambda asked: sizes.append(asked.sizes()["responseBodySize"]))
+        asked: list[Request] = []
+        page.on("requestfinished", lambda request: asked.append(request))
         page.goto(f"/jobs/{finished[0]}")
         expect(page.locator("#charts canvas").first).to_be_visible()
-        assert sum(sizes) < PAGE_BYTES
+        expect(page.locator("#log-says")).to_have_text("complete")
+        assert sum(request.sizes()["responseBodySize"] for request in asked) < PAGE_BYTES

@@ -167,8 +167,9 @@ class CheckpointRead(Read):
 
 
 class LogLines(BaseModel):
-    """`next_offset` is where to read on in one stream; null for both streams together."""
+    """`next_offset` is where to read on in one stream; null for both together, which `next_offsets` has each of."""
 
     lines: list[str]
     next_offset: int | None
+    next_offsets: dict[str, int]
     ended: bool = Field(description="True when the job has ended and everything was read.")

@@ -32,8 +32,13 @@ class Reader:
 
     @property
     def offset(self) -> int:
-        """Bytes read or skipped; a place to read on from when there is one stream."""
+        """Bytes read or skipped."""
         return sum(self._positions.values())
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """Where each stream is to be read on from."""
+        return {stream: sum(self._positions.get(file, 0) for file in self._files(stream)) for stream in self._streams}
 
     @property
     def size(self) -> int:

@@ -42,7 +42,8 @@ def read(api: Any, job_id: str) -> Any:
 
 
 async def test_a_job_that_has_not_started_has_no_lines(read: Any) -> None:
-    assert await read() == {"lines": [], "next_offset": None, "ended": False}
+    nowhere = {"stdout": 0, "stderr": 0}
+    assert await read() == {"lines": [], "next_offset": None, "next_offsets": nowhere, "ended": False}
 
 
 async def test_the_last_lines_of_each_stream_over_all_attempts(read: Any, log: Any) -> None:
@@ -68,6 +69,21 @@ async def test_reading_on_from_an_offset_gives_everything_once(read: Any, log: A
     assert [*second["lines"], *third["lines"], *fourth["lines"]] == ["three", "four", "fi"]
     assert fourth["ended"]
     assert (await read(stream="stdout", offset=fourth["next_offset"] + 1000))["lines"] == []
+
+
+async def test_each_stream_goes_on_from_where_both_were_read_to(read: Any, log: Any) -> None:
+    log("skipped\none\nhal")
+    log("wrong\n", "stderr")
+    both = await read(tail=2)
+    assert both["lines"] == ["one", "wrong"]
+    log("f\n")
+    log("and\n", attempt=2)
+    log("worse\n", "stderr", attempt=2)
+    places = both["next_offsets"]
+    output = await read(stream="stdout", offset=places["stdout"])
+    rest = await read(stream="stdout", offset=output["next_offset"])
+    assert [*output["lines"], *rest["lines"]] == ["half", "and"]
+    assert (await read(stream="stderr", offset=places["stderr"]))["lines"] == ["worse"]
 
 
 async def test_an_offset_needs_one_stream(api: Any, job_id: str) -> None:

@@ -62,7 +62,7 @@ async def read(
         return TextStream(_follow(desk, job_id, reader), desk.until_revoked)
     lines = await asyncio.to_thread(_read, reader, ended, whole=offset is None)
     next_offset = None if stream == "all" else reader.offset
-    return LogLines(lines=lines, next_offset=next_offset, ended=ended and reader.at_end())
+    return LogLines(lines=lines, next_offset=next_offset, next_offsets=reader.offsets, ended=ended and reader.at_end())
 
 
 def _read(reader: Reader, ended: bool, *, whole: bool) -> list[str]:

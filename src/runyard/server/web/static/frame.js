@@ -25,13 +25,14 @@ export async function refresh() {
 
 async function renew() {
   if (!$("[data-live]")) return;
-  let answer;
+  let answer, text;
   try {
     answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    text = await answer.text();
   } catch { return; }
   if (answer.redirected && new URL(answer.url).pathname === "/sign-in") { location.href = answer.url; return; }
   if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const page = new DOMParser().parseFromString(text, "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(part.id);
     if (fresh) await htmx.swap({ text: fresh.outerHTML, target: part, swap: "outerMorph", transition: false, sourceElement: part });
@@ -151,6 +152,7 @@ async function press(button) {
   if (button.getAttribute("aria-disabled") === "true") return;
   const before = button.innerHTML;
   button.setAttribute("aria-disabled", "true");
+  button.dataset.busy = ""; // until the page was renewed, which may make it a button for something else
   if (button.dataset.saying) button.textContent = button.dataset.saying;
   try {
     const content = button.dataset.body ? JSON.parse(button.dataset.body) : undefined;
@@ -162,7 +164,10 @@ async function press(button) {
   } catch (problem) {
     toast(problem.message);
   }
-  if (button.isConnected) { button.innerHTML = before; button.removeAttribute("aria-disabled"); }
+  if (!("busy" in button.dataset)) return;
+  delete button.dataset.busy;
+  button.innerHTML = before;
+  button.removeAttribute("aria-disabled");
 }
 
 async function send(form) {

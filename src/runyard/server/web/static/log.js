@@ -6,7 +6,8 @@ const NEWEST = 1000, LOOK_MS = 1000, MOST_LINES = 20000;
 const place = document.getElementById("log"), says = document.getElementById("log-says");
 const button = document.getElementById("log-follow"), find = document.getElementById("log-find");
 const BAD = /\b(error|exception|traceback|fatal|killed|out of memory)\b/i;
-let following = true, missed = 0, tail = NEWEST, ended = false, offsets = { stdout: null, stderr: null };
+let following = true, missed = 0, tail = NEWEST, ended = false, offsets = null; // where each stream goes on
+let turn = Promise.resolve();
 
 if (place) start();
 
@@ -24,16 +25,18 @@ async function start() {
   look();
 }
 
+/** One after the other: what one has shown is where the next goes on. */
+function inTurn(work) { return (turn = turn.then(work, work)); }
+
+async function newest() {
+  const all = await ask("GET", `${place.dataset.log}?tail=${Math.min(tail, 100000)}`);
+  place.replaceChildren(...all.lines.map(line));
+  offsets = all.next_offsets;
+  ended = all.ended;
+}
+
 async function load() {
-  try {
-    const all = await ask("GET", `${place.dataset.log}?tail=${tail}`);
-    place.replaceChildren(...all.lines.map(line));
-    for (const stream of Object.keys(offsets)) {
-      const end = await ask("GET", `${place.dataset.log}?stream=${stream}&tail=0`);
-      offsets[stream] = end.next_offset;
-    }
-    ended = all.ended;
-  } catch (problem) {
+  try { await inTurn(newest); } catch (problem) {
     says.textContent = problem.message;
     return;
   }
@@ -46,14 +49,15 @@ async function look() {
   while (!ended) {
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     if (document.hidden || document.body.classList.contains("stale")) continue;
-    try { await more(); } catch { /* the connection says so */ }
+    try { await inTurn(more); } catch { /* the connection says so */ }
   }
 }
 
 async function more() {
+  if (!offsets) return newest();
   let done = true;
   for (const stream of Object.keys(offsets)) {
-    const found = await ask("GET", `${place.dataset.log}?stream=${stream}&offset=${offsets[stream] ?? 0}`);
+    const found = await ask("GET", `${place.dataset.log}?stream=${stream}&offset=${offsets[stream]}`);
     offsets[stream] = found.next_offset;
     done &&= found.ended;
     if (found.lines.length) add(found.lines);
@@ -94,8 +98,7 @@ async function older() {
   tail *= 2;
   const below = place.scrollHeight - place.scrollTop;
   try {
-    const all = await ask("GET", `${place.dataset.log}?tail=${Math.min(tail, 100000)}`);
-    place.replaceChildren(...all.lines.map(line));
+    await inTurn(newest);
     place.scrollTop = place.scrollHeight - below;
   } catch { /* it stays as it is */ }
   loading = false;

@@ -8,6 +8,7 @@ const text = $("text"), form = $("form"), plan = $("plan"), start = $("start");
 const MOST_CHANGES = 20;
 const changes = new Map(); // of the form, by field, that are not in the text yet
 let kind = form.firstElementChild?.dataset.kind, wanted = null, spec = null, asked = 0, timer = null;
+let applied = {}, starting = false; // what the fields say by the text, and whether the job is on its way
 
 /** False unless what the form and the file say by now is what the plan and `spec` are of. */
 async function check() {
@@ -17,7 +18,10 @@ async function check() {
   $("refused").textContent = "";
   let found;
   try { found = await ask("POST", "/new/check", { text: before, kind: other, changes: sent.map(([field, value]) => ({ field, value })) }); }
-  catch (problem) { plan.parentElement.classList.remove("old"); $("refused").textContent = problem.message; return false; }
+  catch (problem) {
+    if (number !== asked) return false;
+    plan.parentElement.classList.remove("old"); $("refused").textContent = problem.message; return false;
+  }
   if (number !== asked || text.value !== before) return false; // somebody has gone on writing, and what was changed is sent again
   if (wanted === other) wanted = null;
   if (!found.wrong) for (const [field, value] of sent) if (changes.get(field) === value) changes.delete(field);
@@ -25,7 +29,8 @@ async function check() {
   if (found.wrong) $("refused").textContent = found.wrong;
   plan.innerHTML = found.plan;
   spec = found.spec;
-  start.setAttribute("aria-disabled", spec ? "false" : "true");
+  if (!starting) start.setAttribute("aria-disabled", spec ? "false" : "true");
+  applied = found.values ?? applied;
   if (found.kind && found.kind !== kind) { kind = found.kind; form.innerHTML = found.form; }
   else if (found.values) fill(found.values);
   for (const radio of document.querySelectorAll("#kinds input")) radio.checked = radio.value === (wanted ?? kind);
@@ -34,9 +39,14 @@ async function check() {
   return !changes.size && !wanted;
 }
 
+/** Throws unless form and file say the same by now. */
+async function requireOne() {
+  if (!(await check())) throw new Error($("refused").textContent || "What you changed is being checked: try again.");
+}
+
 /** Throws unless `spec` is what form and file say by now. */
 async function requireUsable() {
-  if (!(await check())) throw new Error($("refused").textContent || "What you changed is being checked: try again.");
+  await requireOne();
   if (!spec) throw new Error("Mend what the plan names first.");
 }
 
@@ -79,7 +89,11 @@ function later() {
 }
 text.addEventListener("input", () => { wanted = null; later(); }); // the file says its kind: what was chosen before is void
 form.addEventListener("input", ({ target }) => { if (target.name && target.type !== "radio" && target.tagName !== "SELECT") { changes.set(target.name, target.value); later(); } });
-form.addEventListener("change", ({ target }) => { if (target.name) { changes.set(target.name, target.value); check(); } });
+form.addEventListener("change", ({ target }) => {
+  if (!target.name || (target.value === (applied[target.name] ?? "") && !changes.has(target.name))) return; // typed, and taken since
+  changes.set(target.name, target.value);
+  check();
+});
 form.addEventListener("submit", (event) => event.preventDefault());
 $("kinds").addEventListener("change", ({ target }) => { changes.clear(); wanted = target.value; check(); });
 $("template")?.addEventListener("change", ({ target }) => { location.href = target.value ? `/new?template=${encodeURIComponent(target.value)}` : "/new"; });
@@ -101,6 +115,7 @@ $("new-upload").addEventListener("change", async ({ target }) => {
 
 start.onclick = async () => {
   if (start.getAttribute("aria-disabled") === "true") return;
+  starting = true;
   start.setAttribute("aria-disabled", "true");
   start.textContent = "Starting…";
   try {
@@ -112,6 +127,7 @@ start.onclick = async () => {
     location.href = `/jobs/${found.id}`;
     return;
   } catch (problem) { $("refused").textContent = problem.message; }
+  starting = false;
   start.textContent = "Start job";
   start.setAttribute("aria-disabled", "false");
 };
@@ -144,7 +160,7 @@ function words(tag, text, name = "") { const place = document.createElement(tag)
 
 $("save-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  try { await ask("POST", "/api/v1/templates", { name: $("save-name").value, yaml: text.value }); location.href = "/templates"; }
+  try { await requireOne(); await ask("POST", "/api/v1/templates", { name: $("save-name").value, yaml: text.value }); location.href = "/templates"; }
   catch (problem) { event.target.querySelector("[data-wrong]").textContent = problem.message; }
 });
 check();
