@@ -137,6 +137,8 @@ class Guard:
 
     async def _lift(self, quarantine: Quarantine) -> None:
         async with self._context.database.write() as session:
+            if await session.get(Quarantine, (quarantine.machine, quarantine.gpu)) is None:
+                return  # somebody who looked at the same time has lifted it, and said so
             await quarantines.lift(session, quarantine.machine, quarantine.gpu)
             attempt = await session.get(Attempt, quarantine.attempt_id)
             if attempt is not None:

@@ -65,6 +65,10 @@ async def test_a_trainer_that_can_not_be_started_is_a_failure(running: Yard) -> 
     running.context.runs.unlink()
 
 
+async def at_step(yard: Yard, id_: str, step: int) -> bool:
+    return step in await yard.curve(id_)
+
+
 async def test_pause_and_resume_make_one_curve(running: Yard) -> None:
     code = """
 if attempt == 1:
@@ -78,7 +82,7 @@ for step in (3, 4):
 say("finished", outcome="completed")
 """
     await running.submit("job", code)
-    await running.reaches("job", "running")
+    await eventually(lambda: at_step(running, "job", 3))
     await running.ask("job", Cause.PAUSE_ASKED)
     paused = await running.reaches("job", "paused")
     assert paused.finished_at is None
@@ -220,8 +224,12 @@ async def test_an_idle_engine_writes_nothing(running: Yard) -> None:
     for _ in range(3):
         running.engine.wake()
         await asyncio.sleep(0.02)
+
+    async def rests() -> bool:
+        return running.engine.ingest.pause() is None
+
+    await eventually(rests)
     assert (await running.job("job")).updated_at == before
-    assert running.engine.ingest.pause() is None
 
 
 async def test_the_emitter_of_real_trainers_is_understood(running: Yard) -> None:

@@ -1,5 +1,6 @@
 """GPUs that are free, that do not come back, and that are somebody else's."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -123,6 +124,24 @@ async def test_one_whose_memory_does_not_come_back_is_put_aside_until_it_does(
 
 async def waits_because_of(yard: Yard, id_: str, words: str) -> bool:
     return words in ((await yard.job(id_)).wait_cause or "")
+
+
+async def test_two_who_look_at_the_same_time_say_once_that_it_is_free_again(
+    yard: Yard, gpus: Gpus, clock: Clock
+) -> None:
+    yard.start()
+    await start(yard, "job")
+    gpus.use(0, 9000.0)
+    await end(yard, "job")
+    await looks(yard)
+    clock.now += RELEASE_SECONDS
+    await looks(yard)
+    assert list(await aside(yard)) == [0]
+    await yard.stop()
+    gpus.use(0, 0.0)
+    await asyncio.gather(yard.engine.guard.tick(), yard.engine.guard.tick())
+    assert await aside(yard) == {}
+    assert [event.data["text"] for event in await yard.feed("job", "message")][1:] == ["GPU 0 is free again"]
 
 
 async def test_a_process_that_the_driver_still_shows_keeps_the_gpu(yard: Yard, gpus: Gpus, clock: Clock) -> None:

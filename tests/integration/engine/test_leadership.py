@@ -24,10 +24,15 @@ STEPS = OBEDIENT + "metric(1, loss=1); until('go'); metric(2, loss=2); say('fini
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same in a tenth of the time."""
-    for name in ("LEASE", "RENEW", "STANDBY", "WATCH"):
+    """All looks come twenty times as often, and a lease lasts as long as ever: a machine that is busy loses none."""
+    for name in ("RENEW", "STANDBY"):
         seconds = getattr(leadership, f"{name}_SECONDS")
-        monkeypatch.setattr(leadership, f"{name}_SECONDS", seconds / 10)
+        monkeypatch.setattr(leadership, f"{name}_SECONDS", seconds / 20)
+
+
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that has run out is found to have after a moment: for where no clock jumps while somebody renews one."""
+    monkeypatch.setattr(leadership, "WATCH_SECONDS", 2 * leadership.RENEW_SECONDS)
 
 
 @asynccontextmanager
@@ -57,29 +62,34 @@ async def set_row(database: Database, **values: object) -> None:
         await session.execute(update(Leader).values(values))
 
 
+async def is_renewed_for(database: Database, seconds: float) -> bool:
+    found = await leader(database)
+    return found is not None and found.expires_at - found.since > leadership.LEASE_SECONDS + seconds
+
+
 async def test_one_leads_and_the_next_follows_when_it_leaves(quick: None, yard: Yard) -> None:
     async with candidate(yard, "b") as other:
         await until(lambda: other.leads)
         async with candidate(yard, "a") as one:
-            await asyncio.sleep(1.5)
+            await eventually(lambda: is_renewed_for(yard.database, 1.0))
             assert (one.leads, other.leads) == (False, True)
             found = await leader(yard.database)
             assert found
-            assert (found.owner, found.expires_at - found.since > 1) == ("b", True), "it was renewed"
+            assert found.owner == "b"
+    assert await leader(yard.database) is None, "who leaves says so"
     async with candidate(yard, "a") as one:
-        began = time.monotonic()
         await until(lambda: one.leads)
-        assert time.monotonic() - began < 0.5, "who leaves says so"
 
 
-async def test_a_job_goes_on_under_the_next_leader(quick: None, yard: Yard) -> None:
+async def test_a_job_goes_on_under_the_next_leader(quick: None, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    soon(monkeypatch)
     async with candidate(yard, "a") as one:
         await until(lambda: one.leads)
         await yard.submit("job", STEPS)
         one.wake()
         await yard.reaches("job", "running")
         async with candidate(yard, "b") as other:
-            await set_row(yard.database, token="somebody else's")
+            await set_row(yard.database, token="somebody else's", expires_at=0.0)
             await until(lambda: not one.leads)
             assert (await yard.job("job")).state == "running", "losing the lead ends nothing"
             await until(lambda: one.leads or other.leads)
@@ -123,8 +133,11 @@ async def test_nothing_is_done_to_a_process_once_the_lease_may_have_run_out(
         engine.supervisor._context.require_lead()
 
 
-async def test_the_dead_are_followed_at_once_on_the_same_folder(yard: Yard, tmp_path: Path) -> None:
+async def test_the_dead_are_followed_at_once_on_the_same_folder(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its lease has long to run, but the seat tells that its process is gone."""
+    monkeypatch.setattr(leadership, "STANDBY_SECONDS", 3600.0)  # so that only the first look can tell
     seat = Seat(tmp_path / "seat")
     assert seat.take() is not None
     seat.sign("theirs")
@@ -132,9 +145,7 @@ async def test_the_dead_are_followed_at_once_on_the_same_folder(yard: Yard, tmp_
     async with yard.database.write() as session:
         await leaders.take(session, "dead", "theirs", 3600)
     async with candidate(yard, "a", tmp_path / "seat") as one:
-        began = time.monotonic()
         await until(lambda: one.leads)
-        assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("jump", [3600, -3600])
@@ -156,8 +167,12 @@ async def test_a_clock_that_jumps_changes_no_leader(
             jumped[0] = jump
             await asyncio.sleep(1.5)
             assert (one.leads, other.leads) == (True, False)
+            found = await leader(yard.database)
+            assert found
             one._seat.leave()
-            await set_row(yard.database, token="of one that died")
+            renewed_at = found.expires_at - leadership.LEASE_SECONDS
+            await set_row(yard.database, token="of one that died", expires_at=renewed_at + 1)
+            soon(monkeypatch)
             await until(lambda: not one.leads)
             await until(lambda: one.leads or other.leads)  # the dead one's lease is seen to run out all the same
 
@@ -207,12 +222,17 @@ async def test_an_outage_of_the_database_changes_no_leader(
         await until(lambda: one.leads)
         before = await leader(yard.database)
         good = leaders.renew
+        tries: list[int] = []
 
         async def broken(*_: object) -> bool:
+            tries.append(1)
             raise OSError("the database is gone")
 
         monkeypatch.setattr(leaders, "renew", broken)
-        await asyncio.sleep(1.5)
+        await until(lambda: tries)  # by now no earlier renewal is under way
+        await set_row(yard.database, expires_at=0.0)
+        one._trusted_until = asyncio.get_running_loop().time() - 1
+        await until(lambda: len(tries) > 3)
         assert one.leads
         monkeypatch.setattr(leaders, "renew", good)
         await until(lambda: one._trusted_until > asyncio.get_running_loop().time())

@@ -1,6 +1,7 @@
 """Removing what is old: from rows and disk together, finished after any crash, and never what is needed."""
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -31,6 +32,7 @@ from runyard.testing.pauses import pauses
 from runyard.testing.yard import Yard
 
 NOW = 1_800_000_000.0
+SPEC = SftSpec.model_validate({"model": "owner/model", "data": "/home/datasets/rows.jsonl"}).model_dump(mode="json")
 NEW_STEP = {"attempt": 2, "path": "checkpoints/step-000010", "size_bytes": 1, "metrics": {}, "best": False, "files": {},
             "created_at": NOW}  # fmt: skip
 
@@ -429,24 +431,35 @@ async def many(place: Place, state: str, spec: dict[str, Any], **values: Any) ->
         session.add_all(Job(id=f"{state}{n}", state=state, **row | values) for n in range(10_000))
 
 
+def moment() -> float:
+    """What this machine needs to read ten thousand specs as JSON, ten times, in seconds of processor time.
+
+    One query for each job, or each job compared with each, takes at least twice as long; what it should be, a quarter.
+    """
+    text = json.dumps(SPEC)
+    began = time.process_time()
+    for _ in range(10 * 10_000):
+        json.loads(text)
+    return time.process_time() - began
+
+
 async def test_ten_thousand_jobs_are_looked_through_in_a_moment(place: Place) -> None:
     at = NOW - 40 * DAY
     await many(place, "completed", {"model": {"name": "x"}}, logs_removed_at=at, finished_at=at)
-    began = time.perf_counter()
+    most, began = moment(), time.process_time()
     assert (await place.look()).items == []
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < most
 
 
 async def test_ten_thousand_that_wait_are_asked_in_a_moment_what_they_need(place: Place) -> None:
-    spec = SftSpec.model_validate({"model": "owner/model", "data": "/home/datasets/rows.jsonl"}).model_dump(mode="json")
-    await many(place, "queued", spec)
+    await many(place, "queued", SPEC)
     await place.job("unneeded", 400)
     await place.job("basejob", 400)
-    await place.job("holder", 1, "queued", resolved_spec=spec | {"continue_from": "runs/basejob/final"})
-    began = time.process_time()
+    await place.job("holder", 1, "queued", resolved_spec=SPEC | {"continue_from": "runs/basejob/final"})
+    most, began = moment(), time.process_time()
     async with pauses() as seen:
         found = await place.look()
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < most
     assert max(seen) < 0.5, "requests are answered in between"  # a hundredth on a machine with nothing else to do
     assert ([item.job_id for item in found.items], [item.job_id for item in found.spared]) == (
         ["unneeded"],

@@ -36,9 +36,13 @@ async def waits_because(yard: Yard, id_: str, words: str) -> None:
     await eventually(told)
 
 
+async def at_step(yard: Yard, id_: str, step: int) -> bool:
+    return step in await yard.curve(id_)
+
+
 async def test_an_urgent_job_pauses_a_low_one_which_goes_on_afterwards(running: Yard) -> None:
     await running.submit("low", SAVES, priority="low", resumable=True)
-    await running.reaches("low", "running")
+    await eventually(lambda: at_step(running, "low", 3))
     queued_at = (await running.job("low")).queued_at
     await running.submit("urgent", WAITS, priority="urgent", resumable=True)
     await running.reaches("urgent", "running")

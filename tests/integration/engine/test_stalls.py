@@ -180,6 +180,7 @@ async def test_one_that_steps_slowly_is_left_alone(running: Yard) -> None:
 
 
 async def test_one_that_obeys_after_all_was_still_stuck(running: Yard) -> None:
+    await running.restart(grace_seconds=30.0)
     await running.submit("job", OBEDIENT + "until('never')", {"stall_timeout": 0.3})
     job = await running.reaches("job", "failed")
     assert (job.reason, job.message) == ("stalled", "no progress for 0.3 s in phase training")
@@ -192,6 +193,7 @@ async def test_one_that_ends_well_meanwhile_has_ended_well(running: Yard) -> Non
         "def done(*_): say('finished', outcome='completed'); sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, done)\nsay('phase', phase='training'); until('never')"
     )
+    await running.restart(grace_seconds=30.0)
     await running.submit("job", code, {"stall_timeout": 0.3})
     await running.reaches("job", "completed")
 
@@ -206,8 +208,12 @@ async def test_the_time_of_an_attempt_has_an_end(running: Yard) -> None:
 
 
 async def test_a_job_that_asks_for_it_is_tried_again_after_its_time(running: Yard) -> None:
+    clock = Clock()
+    await running.restart(monotonic=clock)
     code = OBEDIENT + "attempt == 1 and until('never')\n" + ENDS
     await running.submit("job", code, {"max_runtime": 0.6, "retries": 1})
+    await running.reaches("job", "running")
+    clock.now += 0.6
     await running.reaches("job", "completed")
     assert [a.reason for a in await running.attempts("job")] == ["timeout", None]
 
@@ -227,8 +233,9 @@ async def test_one_that_is_ended_as_stuck_can_be_cancelled(yard: Yard) -> None:
     await yard.restart(grace_seconds=600.0)
     await yard.submit("job", STUBBORN + "until('never')", {"stall_timeout": 0.3, "retries": None})
     await appears(yard.run("job") / "stop")
-    await yard.restart(grace_seconds=0.1)
+    await yard.stop()
     await yard.ask("job", Cause.CANCEL_ASKED)
+    await yard.restart(grace_seconds=0.1)
     await yard.reaches("job", "cancelled")
     assert len(await yard.attempts("job")) == 1
 
@@ -238,18 +245,36 @@ async def test_a_script_that_reports_nothing_is_left_alone_unless_it_asks(yard: 
     await yard.restart(monotonic=clock, machine=Machine(slots=3))
     await yard.stop()
     writes = "while True: print('here', flush=True); time.sleep(0.01)"
-    sleeps = "print('once', flush=True); open('ready', 'w'); until('never')"
+    sleeps = "print('once', flush=True); until('never')"
     for id_, code, timeout in (("quiet", sleeps, None), ("asks", sleeps, 300.0), ("writes", writes, 300.0)):
         await yard.submit(id_, code, {"stall_timeout": timeout}, kind="script")
     await yard.engine.scheduler.tick()
     await yard.engine.supervisor.tick()
-    await appears(yard.run("quiet") / "ready")
-    await appears(yard.run("asks") / "ready")
+    for id_ in ("quiet", "asks", "writes"):
+        await grows(yard, id_, 0)
     for _ in range(7):
         await yard.engine.supervisor.tick()
         clock.now += 60.0
-        await asyncio.sleep(0.05)
+        await grows(yard, "writes", output_of(yard, "writes"))
+    await eventually(lambda: is_found(yard, "asks"))
     assert [(await yard.attempts(id_))[0].stop_reason for id_ in ("quiet", "asks", "writes")] == [None, "stalled", None]
+
+
+def output_of(yard: Yard, id_: str) -> int:
+    path = yard.run(id_) / "attempts" / "1" / "stdout.log"
+    return path.stat().st_size if path.exists() else 0
+
+
+async def grows(yard: Yard, id_: str, size: int) -> None:
+    async def has_grown() -> bool:
+        return output_of(yard, id_) > size
+
+    await eventually(has_grown)
+
+
+async def is_found(yard: Yard, id_: str) -> bool:
+    await yard.engine.supervisor.tick()
+    return (await yard.attempts(id_))[0].stop_reason is not None
 
 
 async def test_every_loader_of_a_stuck_trainer_dies_with_it(running: Yard) -> None:
