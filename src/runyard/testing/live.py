@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +26,8 @@ class LiveYard:
 
     def __init__(self, home: Path, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> None:
         self.home = home
-        self.port = free_port()
+        self._place = free_place()
+        self.port = int(self._place.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = Client(self.url)
         self.server: subprocess.Popen[bytes] | None = None
@@ -45,7 +47,9 @@ class LiveYard:
         if self.server is not None and self.server.poll() is None:
             self.kill()
         for process in self.trainers():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended by itself
+                process.kill()
+        self._place.close()
 
     @property
     def pid(self) -> int:
@@ -75,8 +79,15 @@ class LiveYard:
         self.server.wait()
 
     def wait_until(self, job_id: str, condition: Callable[[JobDetail], bool], what: str) -> JobDetail:
-        self.wait_for(lambda: condition(self.client.job(job_id)), what, 400)
-        return self.client.job(job_id)
+        """The job as it was when the condition held; what comes later may not fulfil it any more."""
+        seen: list[JobDetail] = []
+
+        def holds() -> bool:
+            seen[:] = [self.client.job(job_id)]
+            return condition(seen[0])
+
+        self.wait_for(holds, what, 400)
+        return seen[0]
 
     def wait_for_step(self, job_id: str, step: int) -> JobDetail:
         """Until it has trained that far; while data are prepared, the steps of a snapshot are rows."""
@@ -111,6 +122,13 @@ class LiveYard:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with free_place() as place:
+        return int(place.getsockname()[1])
+
+
+def free_place() -> socket.socket:
+    """A port that nobody else is given while this is open; a server that is told the number can listen there."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", 0))
+    return place

@@ -204,12 +204,15 @@ def test_damaged_set_is_made_again(file: Path, tokenizer: Any, cache: Path, name
 
 def test_processes_may_prepare_the_same_at_once(file: Path, tokenizer: Any, cache: Path) -> None:
     job = spec(file, [chat(f"Question {number}", "Hello") for number in range(300)])
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=prepare, args=(job, tokenizer, ignore, cache)) for _ in range(3)]
+    context = multiprocessing.get_context("spawn")  # we have threads, and what is forked from these may hang
+    barrier = context.Barrier(3, timeout=240)
+    what = {"prepare": prepare, "given": (job, tokenizer), "cache": cache, "barrier": barrier}
+    code = "barrier.wait(); prepare(*given, lambda done, total: None, cache)"
+    processes = [context.Process(target=exec, args=(code, what)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     prepared = prepare(job, tokenizer, ignore, cache)
     assert [path.name for path in (cache / "prepared").iterdir()] == [prepared.report.fingerprint]

@@ -51,9 +51,9 @@ class Listener:
 
     async def go_deaf(self) -> None:
         self.database.is_deaf = True
-        listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = :query"
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query = "
         async with self.database.read() as session:
-            ended = (await session.scalars(text(listening), {"query": f'LISTEN "{CHANNEL}"'})).all()
+            ended = (await session.scalars(text(query + ":query"), {"query": f'LISTEN "{CHANNEL}"'})).all()
         assert ended, "somebody listened"
 
 

@@ -151,16 +151,17 @@ async def test_one_that_freezes_in_the_middle_of_a_write_does_not_stop_the_other
 ) -> None:
     monkeypatch.setattr(module, "SILENCE_SECONDS", 1)
     frozen, other = Database(database_url), Database(database_url)
-    written = asyncio.Event()
+    inside, written = asyncio.Event(), asyncio.Event()
 
     async def freeze() -> None:
         async with frozen.write() as session:
             session.add(job("lost"))
             await session.flush()
+            inside.set()
             await written.wait()
 
     task = asyncio.create_task(freeze())
-    await asyncio.sleep(0.2)
+    await inside.wait()
     async with asyncio.timeout(10):
         await add(other, job("kept"))
     written.set()

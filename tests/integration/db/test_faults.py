@@ -66,6 +66,7 @@ async def test_a_file_and_log_copied_in_the_middle_of_writes_are_whole(database:
         await eventually(lambda: more(database, 0))
         for number in range(10):
             await asyncio.sleep(0.05 + 0.013 * number)
+            await eventually(lambda last=last: more(database, last))
             copy = tmp_path / f"copy-{number}.db"
             writer.send_signal(signal.SIGSTOP)
             shutil.copyfile(path, copy)

@@ -9,8 +9,10 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -31,20 +33,21 @@ from runyard.executors.local import LocalExecutor
 
 async def serve():
     executor = LocalExecutor({})
-    await executor.launch(Launch("job", 1, Path(sys.argv[1]), ["/bin/sleep", "60"], nonce="of-a-server"))
+    await executor.launch(Launch("job", 1, Path(sys.argv[1]), ["/bin/sleep", "60"], nonce=sys.argv[2]))
     print(executor.launcher, flush=True)
     await asyncio.to_thread(input)
 
 asyncio.run(serve())
 """
 FREEZING = f"""
-import os, signal
+from runyard.executors import launching
 from runyard.executors.launching import Child
 
+launching.COMMAND = ["/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "-", *launching.COMMAND]
+launching.ANSWER_SECONDS = 60
 start = Child.start
 def start_frozen(environ):
     child = start(environ)
-    os.kill(child.pid, signal.SIGSTOP)
     print(child.pid, flush=True)
     return child
 Child.start = start_frozen
@@ -88,6 +91,15 @@ def told(pid: int, what: str) -> list[str]:
     return Path(f"/proc/{pid}/{what}").read_text().rstrip("\0").split("\0")
 
 
+def opened_by(pid: int) -> set[str]:
+    """The files that it has open now."""
+    found = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
+
+
 async def test_a_wrapper_can_be_told_from_the_launcher(executor: LocalExecutor, root: Path) -> None:
     order = launch(root, DEAF)
     handle = await started(executor, order)
@@ -113,9 +125,9 @@ async def test_a_wrapper_and_its_trainer_begin_like_any_process(executor: LocalE
             signal.signal(number, handler)
     guardian, trainer = pid_of(root), pid_of(root, "trainer")
     assert os.getsid(guardian) == guardian
-    opened = {os.readlink(f"/proc/{guardian}/fd/{number}") for number in os.listdir(f"/proc/{guardian}/fd")}
     folder = RunDir(root).attempt(1)
-    assert opened == {"/dev/null", str(folder / "wrapper.log"), str(folder / "lock")}
+    kept = {"/dev/null", str(folder / "wrapper.log"), str(folder / "lock")}
+    await until(lambda: opened_by(guardian) == kept)  # it closes the trainer's gate once that may begin
     assert int(status(trainer)["SigBlk"], 16) == 0
     ignored = int(status(trainer)["SigIgn"], 16)
     assert not [
@@ -204,10 +216,14 @@ async def test_kills_at_any_moment_start_nothing_twice_and_lose_nothing(executor
     done = asyncio.Event()
 
     async def kill() -> None:
-        while not done.is_set():
+        """Not for ever: where a launcher takes longer to start than any of them lives, nothing would come about."""
+        for _ in range(40):
+            if done.is_set():
+                return
             await asyncio.sleep(dice.choice([0.01, 0.1, 0.3]) * dice.random())
-            if executor.launcher is not None:
-                os.kill(executor.launcher, signal.SIGKILL)
+            if (pid := executor.launcher) is not None:
+                with suppress(ProcessLookupError):  # another thread has just seen it off
+                    os.kill(pid, signal.SIGKILL)
 
     async def start(number: int) -> None:
         order = launch(root / str(number), COUNT)
@@ -227,8 +243,8 @@ async def test_kills_at_any_moment_start_nothing_twice_and_lose_nothing(executor
     await killing
 
 
-def serve(root: Path, script: str = SERVER) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", script, str(root)]
+def serve(root: Path, nonce: str, script: str = SERVER) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, str(root), nonce]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -236,7 +252,8 @@ def serve(root: Path, script: str = SERVER) -> subprocess.Popen[str]:
 async def test_nothing_of_a_launcher_stays_when_its_server_is_killed(
     root: Path, executor: LocalExecutor, frozen: bool
 ) -> None:
-    server = serve(root)
+    nonce = uuid4().hex  # to kill what has it must hit nothing of another test run
+    server = serve(root, nonce)
     assert server.stdout is not None
     pid = int(server.stdout.readline())
     await appears(RunDir(root).attempt(1) / "process.json")
@@ -247,7 +264,7 @@ async def test_nothing_of_a_launcher_stays_when_its_server_is_killed(
     server.kill()
     server.communicate()
     await until(lambda: is_gone(pid))
-    handle = {"run_dir": str(root), "attempt": 1, "nonce": "of-a-server"}
+    handle = {"run_dir": str(root), "attempt": 1, "nonce": nonce}
     assert (await executor.look(handle)).liveness == Liveness.ALIVE
     assert not is_gone(guardian)
     await executor.stop(handle, "kill")
@@ -255,15 +272,20 @@ async def test_nothing_of_a_launcher_stays_when_its_server_is_killed(
     await until(lambda: is_gone(guardian))
 
 
+def is_stopped(pid: int) -> bool:
+    fields = wrapper.stat_fields(pid)
+    return fields is not None and fields[0] == "T"
+
+
 async def test_a_launcher_frozen_while_it_starts_keeps_nothing_of_its_server(
     root: Path, executor: LocalExecutor
 ) -> None:
     """From when it is ready it goes with its server, frozen or not; before that it has been given nothing."""
-    server = serve(root, FREEZING)
+    server = serve(root, uuid4().hex, FREEZING)
     assert server.stdout is not None
     pid = int(server.stdout.readline())
     order = launch(root, COUNT)
-    await until(lambda: (RunDir(root).attempt(1) / "launch.json").exists())
+    await until(lambda: (RunDir(root).attempt(1) / "launch.json").exists() and is_stopped(pid))
     await asyncio.sleep(0.2)
     server.kill()
     server.communicate()

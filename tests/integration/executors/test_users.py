@@ -218,7 +218,7 @@ async def test_what_it_puts_in_the_place_of_the_wish_to_stop_does_not_keep_it(
         "link beside": f"os.symlink('{place}/target', '.stop.{os.getpid()}')",
     }[planted]
     (place / "target").write_text("untouched")
-    code = SAY + f"{plant}\npathlib.Path('ready').touch()\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+    code = SAY + f"{plant}\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\npathlib.Path('ready').touch()\n"
     handle = await executor.launch(launch(root, code + "while True: time.sleep(0.01)"))
     await appears(root / "ready")
     await executor.stop(handle, "save")

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import json
 import time
 import tracemalloc
 from pathlib import Path
@@ -119,15 +120,16 @@ async def test_thousands_of_metrics_a_second_arrive_once_each(yard: Yard, is_lon
 
 @pytest.mark.parametrize("ending", ["by itself", "cancelled"])
 async def test_a_daemon_ends_with_its_job(yard: Yard, tmp_path: Path, ending: str) -> None:
+    """At once: whoever gave it the time that a job has to leave would not see the end of this test."""
+    await yard.restart(grace_seconds=600)
     await yard.submit_script("job", DAEMON + ("" if ending == "by itself" else "while True: time.sleep(1)"))
     await appears(tmp_path / "ready")
     daemon = (tmp_path / "daemon").read_text()
-    began = time.monotonic()
     if ending == "cancelled":
         await yard.ask("job", Cause.CANCEL_ASKED)
     await yard.reaches("job", "completed" if ending == "by itself" else "cancelled")
     assert is_gone(daemon)
-    assert time.monotonic() - began < 2
+    assert json.loads((RunDir(yard.run("job")).attempt(1) / "exit.json").read_text())["left"] == []
     await a_job_beside_it_completes(yard)
 
 
@@ -136,11 +138,9 @@ async def test_one_that_ignores_the_request_is_killed_when_its_time_is_over(yard
     await yard.submit_script("job", code)
     await appears(tmp_path / "ready")
     daemon = (tmp_path / "daemon").read_text()
-    began = time.monotonic()
     await yard.ask("job", Cause.CANCEL_ASKED)
     await yard.reaches("job", "cancelled")
     assert is_gone(daemon)
-    assert time.monotonic() - began < yard.context.grace_seconds + 2
     [attempt] = await yard.attempts("job")
-    assert attempt.exit_signal == 9
+    assert (attempt.stop_sent, attempt.exit_signal) == ("discard", 9), "by its wrapper, before the engine steps in"
     await eventually(lambda: asyncio.to_thread(is_gone, daemon))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,7 @@ async def nothing_was_kept(yard: Yard) -> None:
 
 
 async def test_code_0_after_a_cancel_is_no_completion(yard: Yard, tmp_path: Path) -> None:
+    await yard.restart(grace_seconds=30)
     await yard.submit_script("job", HALF)
     await appears(tmp_path / "ready")
     await yard.ask("job", Cause.CANCEL_ASKED)
@@ -165,7 +167,12 @@ async def test_code_0_after_a_cancel_is_no_completion(yard: Yard, tmp_path: Path
 
 
 @pytest.mark.parametrize(("limit", "reason"), [("max_runtime", "timeout"), ("stall_timeout", "stalled")])
-async def test_code_0_of_one_whose_time_was_over_is_no_completion(yard: Yard, limit: str, reason: str) -> None:
+async def test_code_0_of_one_whose_time_was_over_is_no_completion(
+    yard: Yard, tmp_path: Path, limit: str, reason: str
+) -> None:
+    ready = tmp_path / "ready"
+    # No time passes before it listens, however long it takes to start.
+    await yard.restart(grace_seconds=30, monotonic=lambda: time.monotonic() if ready.exists() else 0.0)
     await yard.submit_script("job", HALF, limits={limit: 1})
     job = await yard.reaches("job", "failed")
     assert job.reason == reason
@@ -194,14 +201,17 @@ async def test_a_shell_that_traps_the_signal_is_cancelled(yard: Yard, tmp_path: 
 
 
 async def test_a_pause_that_comes_while_files_are_kept_comes_too_late(yard: Yard) -> None:
+    """A file whose checksum takes most of an hour, until it is cut short."""
     code = """
 import os, pathlib
 with pathlib.Path(os.environ["RUNYARD_OUTPUT_DIR"], "weights").open("wb") as file:
-    file.truncate(1 << 29)
+    file.truncate(1 << 40)
 """
     await yard.submit_script("job", code)
     await eventually(lambda: yard.feed("job", "phase"))
     await yard.ask("job", Cause.PAUSE_ASKED)
+    await appears(RunDir(yard.run("job")).stop_request)
+    os.truncate(yard.run("job") / "final" / "weights", 4)
     await yard.reaches("job", "completed")
     assert await yard.states("job") == ["starting", "running", "pausing", "completed"]
     assert len(await yard.attempts("job")) == 1

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -231,12 +232,18 @@ async def test_when_the_key_is_another_nothing_that_it_says_is_shown(yard: Yard)
     assert (job.reason, job.message) == ("bad_data", "*" * len("wrong: hunter2hunter2"))
 
 
-async def test_what_a_stuck_one_was_doing_is_told_without_it(yard: Yard) -> None:
+async def test_what_a_stuck_one_was_doing_is_told_without_it(yard: Yard, tmp_path: Path) -> None:
     """It may have given it to a program as an argument."""
+    began = tmp_path / "began"
+    await yard.stop()
+    # No time passes before there is that program, however long it takes to start.
+    yard.context = replace(yard.context, token="", monotonic=lambda: time.monotonic() if began.exists() else 0.0)
+    yard.engine = Engine(yard.context)
+    yard.start()
     await put(yard, "MINE", "hunter2hunter2")
-    code = TELL + "    import subprocess\n    subprocess.run(['sh', '-c', 'sleep 600; true ' + value])"
+    code = TELL + "    import subprocess\n    subprocess.run(['sh', '-c', 'touch began; sleep 600; true ' + value])"
     await yard.submit_script("job", code, limits={"stall_timeout": 1}, env={"TOKEN": "secret:MINE"})
     await yard.reaches("job", "failed")
     text = (yard.run("job") / "attempts" / "1" / "stacks.txt").read_text()
-    assert "sleep 600; true **************" in text
+    assert "touch began; sleep 600; true **************" in text
     assert "hunter2" not in text
