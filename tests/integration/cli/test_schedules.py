@@ -38,7 +38,7 @@ def test_a_schedule_from_the_cradle_to_the_grave(cli: Cli, job_file: JobFile) ->
 
 
 def test_a_job_starts_at_its_time(cli: Cli, job_file: JobFile) -> None:
-    moment = datetime.fromtimestamp(time.time() + 2, UTC).isoformat()
+    moment = datetime.fromtimestamp(time.time() + 15, UTC).isoformat()
     [made] = records(cli("schedules", "add", job_file("later", max_steps=1), "--at", moment, "--json"))
     deadline = time.monotonic() + 60
     while not (found := records(cli("schedules", "show", "later", "--json"))[0])["last_job_id"]:

@@ -50,7 +50,7 @@ def losses(folder: Path) -> dict[int, Any]:
 
 
 def test_a_run_is_stopped_by_ctrl_c_and_goes_on(tmp_path: Path, model: Path, job_file: JobFile) -> None:
-    file = job_file("words", model=str(model), max_steps=60)
+    file = job_file("words", model=str(model), max_steps=300)
     process = subprocess.Popen(
         command("train", file, "--every", 1), env=environment(tmp_path), cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -67,13 +67,13 @@ def test_a_run_is_stopped_by_ctrl_c_and_goes_on(tmp_path: Path, model: Path, job
     assert re.fullmatch(r"words-\d{8}-\d{6}", folder.name)
     assert output.splitlines()[-1] == f"stopped. Go on: runyard train --resume {folder}"
     stopped_at = max(losses(folder))
-    assert stopped_at < 60
+    assert stopped_at < 300
     resumed = train(tmp_path, "--resume", folder)
     assert (resumed.returncode, resumed.stderr) == (0, "")
     lines = resumed.stdout.splitlines()
     assert f"goes on from the checkpoint of step {stopped_at}" in lines
     assert lines[-1] == f"completed: the model is in {folder / 'final'}"
-    assert sorted(losses(folder)) == list(range(1, 61))
+    assert sorted(losses(folder)) == list(range(1, 301))
     assert sorted(path.name for path in (folder / "attempts").iterdir()) == ["1", "2"]
 
 
@@ -118,7 +118,10 @@ def test_a_trainer_that_vanishes_is_not_taken_for_a_success(tmp_path: Path, mode
 
 def trainer_of(folder: Path) -> int:
     for process in Path("/proc").glob("[0-9]*/cmdline"):
-        words = process.read_bytes().split(b"\0")
+        try:
+            words = process.read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
         if b"runyard.trainers" in words and str(folder).encode() in words:
             return int(process.parent.name)
     raise AssertionError("no trainer")

@@ -80,7 +80,7 @@ def test_every_answer_is_as_described(
     phases, examples = LONG if request.config.getoption("--long") else SHORT
     headers = {"Authorization": f"Bearer {key}"}
     document = tmp_path / "openapi.json"
-    document.write_bytes(httpx.get(f"{yard.url}/api/v1/openapi.json", headers=headers).content)
+    document.write_bytes(httpx.get(f"{yard.url}/api/v1/openapi.json", headers=headers, timeout=60).content)
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", yard.url, "--checks", CHECKS]
     command += ["--phases", phases, "--max-examples", str(examples), "--continue-on-failure", "--no-color"]
     command += ["--request-timeout", "30", "--warnings", "off"]

@@ -56,7 +56,7 @@ def test_declared_gpus_are_given_out_and_a_hanging_script_tells_where(tmp_path: 
         yard.wait_for(lambda: yard.client.job(job.id).state == "completed", "the job to end")
         assert (tmp_path / "home" / "runs" / job.id / "seen").read_text() == "0,3"
         yard.wait_for(lambda: yard.client.job(job.id).attempt_history[0].released_at is not None, "its GPUs to be free")
-        limits = {"stall_timeout": 1, "retries": 0}
+        limits = {"stall_timeout": 10, "retries": 0}
         stuck = yard.client.submit({"kind": "script", "file": str(code), "limits": limits})
         yard.wait_for(lambda: yard.client.job(stuck.id).state == "failed", "the stuck job to be ended")
         assert yard.client.job(stuck.id).reason == "stalled"

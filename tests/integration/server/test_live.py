@@ -107,7 +107,7 @@ async def test_every_client_gets_every_event_once_and_in_order_while_several_wri
 async def test_a_client_that_stops_reading_holds_up_nobody_and_is_let_go(
     api: Any, engine: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(streams, "STALLED_SECONDS", 5.0)
     job_id = await api.job()
     async with (
         asyncio.timeout(2 * SECONDS),
@@ -120,7 +120,7 @@ async def test_a_client_that_stops_reading_holds_up_nobody_and_is_let_go(
             for start in range(0, 1000, 50):
                 await engine.tell(job_id, range(start, start + 50), padding="x" * 20_000)  # more than all buffers hold
         assert reading.result() == list(range(1000))
-        await asyncio.sleep(1.5)  # what is tested is that time alone ends it
+        await asyncio.sleep(6)  # what is tested is that time alone ends it
         slow.transport.resume_reading()
         seen: list[Any] = []
         with pytest.raises(ConnectionClosed):

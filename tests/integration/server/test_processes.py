@@ -1,5 +1,6 @@
 """Several processes on one PostgreSQL and one data folder: real ones, killed and frozen."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -8,11 +9,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import psutil
 import pytest
@@ -87,6 +89,15 @@ class Processes:
     def run(self, job: str) -> Path:
         return self.home / "runs" / job
 
+    def lengthen_lease(self, seconds: float) -> None:
+        async def lengthen() -> None:
+            connection = await asyncpg.connect(self.environment["RUNYARD_DATABASE_URL"])
+            done = await connection.execute("UPDATE leaders SET expires_at = expires_at + $1", seconds)
+            await connection.close()
+            assert done == "UPDATE 1"
+
+        asyncio.run(lengthen())
+
 
 @contextmanager
 def processes(home: Path, database_url: str) -> Iterator[Processes]:
@@ -104,7 +115,8 @@ def left(home: Path) -> list[psutil.Process]:
         and process.pid != os.getpid()
     ]
     for process in found:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it ended by itself
+            process.kill()
     return found
 
 
@@ -167,11 +179,10 @@ def test_a_killed_leader_is_followed_within_seconds_and_the_job_is_not_touched(y
     eventually(lambda: len(steps(api, job)) > 5)
     one.kill()
     one.wait()
-    began = time.monotonic()
+    yard.lengthen_lease(3600)  # its seat tells that it is dead: nobody waits for its lease
     eventually(lambda: leader(api) == other.pid)
     seen = len(steps(api, job))
     eventually(lambda: len(steps(api, job)) > seen + 5)
-    assert time.monotonic() - began < 8, "seconds; its seat tells that it is dead, so nobody waits for its lease"
     finishes_whole(yard, api, job)
 
 
@@ -232,8 +243,9 @@ def test_two_servers_with_an_engine_each_are_one_yard(yard: Processes) -> None:
     job = yard.submit(other)
     eventually(lambda: state(one, job) == "running")
     first.terminate()
-    assert first.wait(10) == 0
-    eventually(lambda: leader(other) not in (0, first.pid), 5)
+    assert first.wait(SECONDS) == 0
+    assert leader(other) != first.pid, "who leaves says so"
+    eventually(lambda: leader(other) != 0)
     finishes_whole(yard, other, job)
 
 
@@ -249,7 +261,7 @@ def test_a_yard_where_nobody_leads_says_so(yard: Processes) -> None:
     eventually(lambda: state(api, job) == "running")
     assert api.get("/system").json()["warnings"] == []
     engine.terminate()
-    assert engine.wait(10) == 0
+    assert engine.wait(SECONDS) == 0
     assert api.get("/system").json()["engine"] is None, "who leaves says so"
     assert state(api, job) == "running"
 

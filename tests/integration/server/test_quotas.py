@@ -1,6 +1,6 @@
 """Quotas of tenants and users: what can be read of them, and the refusals that name them."""
 
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -81,7 +81,8 @@ async def test_stored_bytes_count_for_uploads_and_for_jobs(api: Any, people: Peo
 
 async def test_gpu_hours_of_the_month_are_counted_by_what_attempts_held(api: Any, yard: Yard, people: People) -> None:
     made = (await submit(api, people)).json()["id"]
-    now = time.time()
+    now = datetime.now(UTC).replace(day=15).timestamp()  # an hour ago it was the same month
+    object.__setattr__(yard, "clock", lambda: now)
     held: dict[str, Any] = {"job_id": made, "executor": "local", "gpus": [0, 1], "machine": "local"}
     async with yard.database.write() as session:
         session.add(Attempt(id="a", number=1, created_at=now - 5400, released_at=now - 1800, **held))

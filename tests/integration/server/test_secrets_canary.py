@@ -70,13 +70,13 @@ def yard(tmp_path: Path, database_url: str) -> Iterator[LiveYard]:
 def submit(yard: LiveYard, tmp_path: Path, code: str, **fields: Any) -> str:
     file = tmp_path / f"{secrets.token_hex(4)}.py"
     file.write_text(code)
-    answer = httpx.post(f"{yard.url}/api/v1/jobs", json={"kind": "script", "file": str(file), **fields})
+    answer = httpx.post(f"{yard.url}/api/v1/jobs", json={"kind": "script", "file": str(file), **fields}, timeout=60)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
 
 def test_the_value_is_nowhere(yard: LiveYard, tmp_path: Path, database_url: str, canary: str) -> None:
-    put = httpx.put(f"{yard.url}/api/v1/secrets/MY_TOKEN", json={"value": canary})
+    put = httpx.put(f"{yard.url}/api/v1/secrets/MY_TOKEN", json={"value": canary}, timeout=60)
     assert put.status_code == 200
     job_id = submit(yard, tmp_path, SCRIPT, env={"TOKEN": "secret:MY_TOKEN"}, limits={"retries": 1})
     root = yard.home / "runs" / job_id
@@ -109,7 +109,7 @@ def test_the_value_is_nowhere(yard: LiveYard, tmp_path: Path, database_url: str,
 def test_a_trainer_has_nothing_of_the_servers_environment_that_it_does_not_need(
     yard: LiveYard, tmp_path: Path, canary: str
 ) -> None:
-    assert httpx.put(f"{yard.url}/api/v1/secrets/HF_TOKEN", json={"value": canary}).status_code == 200
+    assert httpx.put(f"{yard.url}/api/v1/secrets/HF_TOKEN", json={"value": canary}, timeout=60).status_code == 200
     job_id = submit(yard, tmp_path, "import os\nfor pair in os.environ.items(): print('%s=%s' % pair)")
     assert yard.wait_for_end(job_id).state == "completed"
     text = (RunDir(yard.home / "runs" / job_id).attempt(1) / "stdout.log").read_text()
@@ -123,7 +123,7 @@ def test_a_trainer_has_nothing_of_the_servers_environment_that_it_does_not_need(
         "RUNYARD_RESUME_FROM", "RUNYARD_NONCE", "RUNYARD_CACHE",
     }  # fmt: skip
     assert {"PATH", "HF_TOKEN"} <= names, "the first tenant's jobs have the server's own token of the hub"
-    shown = httpx.get(f"{yard.url}/api/v1/jobs/{job_id}/logs", params={"stream": "stdout"}).text
+    shown = httpx.get(f"{yard.url}/api/v1/jobs/{job_id}/logs", params={"stream": "stdout"}, timeout=60).text
     assert "hub-canary" in text
     assert "hub-canary" not in shown
 

@@ -80,14 +80,16 @@ async def the_only_one(yard: Yard) -> None:
 
 async def test_wrong_words_wait_and_late_ones_are_wrong(api: Any, yard: Yard, word: str) -> None:
     assert yard.setting_up is not None
+    now = time.time()
+    object.__setattr__(yard, "clock", lambda: now)
     statuses = [(await api.post(SETUP, json=asked(f"guess {number}"))).status_code for number in range(7)]
     assert statuses == [401] * 5 + [429] * 2
     yard.gate.failures = Failures()
-    yard.setting_up.began_at = time.time() - LASTS_SECONDS - 1
+    yard.setting_up.began_at = now - LASTS_SECONDS - 1
     late = await api.post(SETUP, json=asked(word))
     assert late.status_code == 401
     assert "--setup" in late.json()["hint"]
-    yard.setting_up.began_at = time.time()
+    yard.setting_up.began_at = now
     assert (await api.post(SETUP, json=asked(word))).status_code == 201
 
 

@@ -162,8 +162,9 @@ def bad_tokens() -> Iterator[tuple[str, str]]:
     yield "nothing in it", ".."
 
 
-@pytest.mark.parametrize(("what", "token"), list(bad_tokens()), ids=[what for what, _ in bad_tokens()])
-async def test_no_other_is_good(checked: Tokens, what: str, token: str) -> None:
+@pytest.mark.parametrize("what", [what for what, _ in bad_tokens()])
+async def test_no_other_is_good(checked: Tokens, what: str) -> None:
+    token = dict(bad_tokens())[what]  # made now: what is wrong with some is a time
     with pytest.raises(NotSignedInError):
         await checked.subject(token)
 

@@ -126,7 +126,7 @@ def test_times_are_read_in_the_zone_unless_they_say_their_own() -> None:
     ],
 )
 def test_what_makes_no_sense_is_told_with_its_field_at_once(ask: dict[str, Any], field: str | None, words: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     asked = {"cron": None, "at": None, "timezone": "UTC"} | ask
     if field is None:
         schedules.parse(**asked, now=NOW)
@@ -137,14 +137,15 @@ def test_what_makes_no_sense_is_told_with_its_field_at_once(ask: dict[str, Any],
         assert problem.field == field
         assert words in problem.message
         assert len(problem.message) < 400
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
-@settings(deadline=500)
 @given(st.text(alphabet="0123456789*/,-L#W MONFEB", max_size=100))
 def test_no_line_takes_long_or_breaks_anything(line: str) -> None:
+    began = time.process_time()
     try:
         _, first = schedules.parse(line, None, BERLIN, NOW)
+        assert first > NOW
     except InvalidError:
-        return
-    assert first > NOW
+        pass
+    assert time.process_time() - began < 0.5

@@ -119,10 +119,10 @@ def test_it_can_not_be_made_to_grow_without_bounds() -> None:
     assert refusals(lambda: templates.variables(spec(x=list(range(templates.MOST_VALUES)))))
     assert refusals(lambda: templates.variables(spec(x=json.loads("[" * 500 + "]" * 500))))
     assert refusals(lambda: templates.variables(spec(name="".join(f"${{A{n}}}" for n in range(51)))))
-    started = time.perf_counter()
+    started = time.process_time()
     assert refusals(lambda: templates.variables(spec(name='${A:-"' * 15_000)))
     assert refusals(lambda: templates.variables(spec(name='${A:-"\\' * 13_000)))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "\ud800"])
