@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from runyard.db import sqlite, tenancy
-from runyard.domain.errors import DatabaseDownError, NewerDatabaseError
+from runyard.domain.errors import DatabaseDownError, InvalidError, NewerDatabaseError
 
 Session = AsyncSession
 
@@ -26,6 +26,8 @@ registry.register("sqlite.inloop", sqlite.__name__, sqlite.InLoop.__name__)
 registry.register("sqlite.inthread", sqlite.__name__, sqlite.InThread.__name__)
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 60
+DATA_EXCEPTION = "22"
+"""What the codes of all such errors of PostgreSQL begin with."""
 WRITER_LOCK = 0x52554E59  # "RUNY": any number that no other program takes on this database
 SILENCE_SECONDS = 5
 """A process that is frozen in the middle of a write would keep all others waiting: PostgreSQL ends its transaction."""
@@ -95,7 +97,8 @@ class Database:
 
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine, tenant: str | None, *, keep: bool = False) -> AsyncIterator[Session]:
-        """Raises DatabaseDownError where there is no connection to be had, or it is lost on the way."""
+        """Raises DatabaseDownError where there is no connection to be had, or it is lost on the way, and InvalidError
+        for a value that the database can't hold, whoever let it come so far."""
         try:
             async with (
                 tenancy.session(engine, tenant) as session,
@@ -107,6 +110,10 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise DatabaseDownError from error
+            if (getattr(error.orig, "sqlstate", None) or "").startswith(DATA_EXCEPTION):
+                raise InvalidError(
+                    "the database can't hold a value: a text with a NUL, or too large a number"
+                ) from error
             raise
 
     def fenced(self, check: Callable[[Session], Awaitable[None]]) -> "Database":

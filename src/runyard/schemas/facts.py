@@ -55,7 +55,9 @@ class JobChange(BaseModel):
 class BulkAsk(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    job_ids: Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=MOST_JOBS)]
+    job_ids: Annotated[
+        list[Annotated[str, Field(max_length=100, pattern=r"^[ -~]*$")]], Field(min_length=1, max_length=MOST_JOBS)
+    ]
     action: Literal["cancel", "add_tags", "remove_tags"]
     tags: Tags = Field(default_factory=list)
     """To add or remove."""

@@ -117,8 +117,13 @@ class LiveYard:
     def trainers(self) -> list[psutil.Process]:
         """Processes that work in a run folder of this yard."""
         runs = str(self.home / "runs")
-        processes = psutil.process_iter(["cmdline"])
-        return [p for p in processes if any(part.startswith(runs) for part in p.info["cmdline"] or ())]
+        processes = psutil.process_iter(["cmdline", "environ"])
+        return [
+            process
+            for process in processes
+            if any(part.startswith(runs) for part in process.info["cmdline"] or ())
+            or (process.info["environ"] or {}).get("RUNYARD_RUN_DIR", "").startswith(runs)
+        ]
 
 
 def free_port() -> int:

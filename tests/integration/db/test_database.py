@@ -1,16 +1,17 @@
 """Sessions: what is kept, what is thrown away, and who waits for whom."""
 
 import asyncio
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from runyard.db import database as module
 from runyard.db.database import Database
 from runyard.db.queries import events
 from runyard.db.tables import Job
-from runyard.domain.errors import DatabaseDownError
+from runyard.domain.errors import DatabaseDownError, InvalidError
 
 
 def job(id_: str, **values: object) -> Job:
@@ -170,6 +171,15 @@ async def test_one_that_freezes_in_the_middle_of_a_write_does_not_stop_the_other
     assert await count(other) == 1
     await frozen.close()
     await other.close()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("condition", [Job.id == "a\0b", Job.failures == 2**40])
+async def test_a_value_that_no_column_holds_is_who_asks_fault(database: Database, condition: Any) -> None:
+    with pytest.raises(InvalidError, match="can't hold"):
+        async with database.read() as session:
+            await session.scalars(select(Job).where(condition))
+    assert await count(database) == 0
 
 
 async def test_json_comes_back_as_it_was(database: Database) -> None:

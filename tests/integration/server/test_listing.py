@@ -180,6 +180,7 @@ async def test_many_are_changed_at_once_each_for_itself(api: Any, four: dict[str
         {"job_ids": ["a"], "action": "add_tags"},
         {"job_ids": ["a"], "action": "cancel", "tags": ["x"]},
         {"job_ids": ["a"] * 201, "action": "cancel"},
+        {"job_ids": ["a\0b", "ä"], "action": "cancel"},
     ],
     ids=lambda body: f"{body['action']} {len(body['job_ids'])}",
 )
