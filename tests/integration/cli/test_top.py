@@ -46,9 +46,11 @@ class Screen:
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         environment = os.environ | {"TERM": "xterm-256color", "RUNYARD_URL": url, "RUNYARD_HOME": "/nowhere"}
         command = [sys.executable, "-m", "runyard.cli.main", "top"]
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, a child ignores it too
         self.process = subprocess.Popen(
             command, stdin=inside, stdout=inside, stderr=inside, env=environment, start_new_session=True
         )
+        signal.signal(signal.SIGINT, before)
         os.close(inside)
 
     def shows(self, pattern: str) -> re.Match[str]:
