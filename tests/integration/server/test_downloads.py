@@ -6,7 +6,6 @@ import io
 import os
 import shutil
 import subprocess
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -217,26 +216,26 @@ async def test_a_large_model_goes_out_at_constant_memory_while_others_are_served
         [row] = await artifacts.of_job(session, trainer.job_id)
         row.size_bytes = size
     await engine.complete(trainer.job_id)
-    process, before, most, slowest = psutil.Process(), psutil.Process().memory_info().rss, 0, 0.0
+    process, before = psutil.Process(), psutil.Process().memory_info().rss
+    most = received = longest = 0
 
-    async def receive() -> int:
-        received = 0
-        nonlocal most
+    async def receive() -> None:
+        nonlocal most, received
         async with api.stream("GET", f"/api/v1/jobs/{trainer.job_id}/download/model") as answer:
             async for piece in answer.aiter_raw():
                 received += len(piece)
                 most = max(most, process.memory_info().rss)
-        return received
 
     receiving = asyncio.create_task(receive())
     while not receiving.done():
-        started = time.monotonic()
+        passed = received
         assert (await api.get("/health")).status_code == 200
-        slowest = max(slowest, time.monotonic() - started)
+        longest = max(longest, received - passed)
         await asyncio.sleep(0.01)
-    assert await receiving > size
+    await receiving
+    assert received > size
     assert most - before < 50_000_000, "this process is server and client"
-    assert slowest < 2, "seconds that a small request waited beside it"
+    assert longest < size / 4, "bytes that went out while a small request waited beside it"
 
 
 async def test_a_download_that_is_given_up_leaves_no_file_open(api: Any, trainer: Trainer) -> None:

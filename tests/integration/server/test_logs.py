@@ -162,6 +162,11 @@ async def test_a_log_cut_by_a_stopping_server_is_not_taken_for_complete(
         await follow()
 
 
+def following() -> list[asyncio.Task[Any]]:
+    """What the server does for those who follow a log."""
+    return [task for task in asyncio.all_tasks() if "TextStream._send_all" in repr(task.get_coro())]
+
+
 async def test_a_follower_that_leaves_is_forgotten(
     api: Any, log: Any, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +183,10 @@ async def test_a_follower_that_leaves_is_forgotten(
     async with api.stream("GET", f"/api/v1/jobs/{job_id}/logs?follow=true") as answer:
         async for _ in answer.aiter_lines():
             break
-    await asyncio.sleep(0.5)  # it may be asking one last time
+        assert following()
+    async with asyncio.timeout(30):
+        while following():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     seen = len(asked)
     await asyncio.sleep(0.5)
     assert len(asked) == seen
