@@ -25,10 +25,9 @@ def as_json(value: Any) -> None:
 
 
 def as_yaml(value: Any, indent: str = "") -> str:
-    import yaml
+    from runyard.domain import yamlfile
 
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=WIDTH)
-    return textwrap.indent(text.rstrip(), indent)
+    return textwrap.indent(yamlfile.written(value, WIDTH).rstrip(), indent)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

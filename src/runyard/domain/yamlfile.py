@@ -31,8 +31,15 @@ WORDS = {
     "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
     "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?",
 }
+
+
+class Dumper(yaml.SafeDumper):
+    """Puts text in quotes that any version of YAML reads as something else: `no` and `1e4`."""
+
+
 for word, pattern in WORDS.items():
-    Loader.add_implicit_resolver(TAG + word, re.compile(f"(?:{pattern})$"), None)
+    for way in (Loader, Dumper):
+        way.add_implicit_resolver(TAG + word, re.compile(f"(?:{pattern})$"), None)
 
 
 class YamlError(ValueError):
@@ -69,6 +76,12 @@ def parse(text: str) -> Document:
     except RecursionError:
         raise YamlError("nested too deeply", 1) from None
     return _Builder().document(node)
+
+
+def written(value: Any, width: int = 100) -> str:
+    """What `parse` reads as this value."""
+    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width)
+    return text
 
 
 def parse_value(text: str) -> Any:

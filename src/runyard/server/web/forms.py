@@ -8,7 +8,6 @@ from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -86,11 +85,7 @@ def changed(text: str, path: str, value: str) -> str:
         lines[line - 1] = f"{match[1]}{match[2]}: {_scalar(path, value)}{match[5] or ''}"
         return "\n".join(lines) + "\n"
     _set(held, place, _value(path, value) if value else None)
-    return as_yaml(held)
-
-
-def as_yaml(spec: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True, width=100)
+    return yamlfile.written(held)
 
 
 def _place(held: Mapping[str, Any], path: str) -> tuple[str, ...]:

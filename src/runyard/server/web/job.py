@@ -12,14 +12,13 @@ from runyard.db.queries import events
 from runyard.db.queries import jobs as job_rows
 from runyard.db.queries import overview as rows
 from runyard.db.tables import Checkpoint, FeedEvent, Job
-from runyard.domain import dotted
+from runyard.domain import dotted, yamlfile
 from runyard.domain import templates as rules
 from runyard.domain.analytics import Report
 from runyard.domain.cures import Change
-from runyard.domain.lifecycle import FINAL, State
+from runyard.domain.lifecycle import ACTIVE, FINAL, State
 from runyard.server.deps import Desk, ToSee
 from runyard.server.web import samples, shown, states, words
-from runyard.server.web.forms import as_yaml
 from runyard.server.web.frame import LOOKED, MOST_LOOKED, Sight, render
 from runyard.services import analytics, artifacts, fixes, jobs, queue, templates
 from runyard.services.jobs import History
@@ -92,7 +91,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         more_files=max(0, len(files) - MOST_FILES),
         told=[item for event in told if (item := _told(event))],
         settings=_settings(job.spec)[:MOST_SETTINGS],
-        yaml=as_yaml(job.spec),
+        yaml=yamlfile.written(job.spec),
         differences=_changes(_differences(parent, job) if parent else made_of.changes if made_of else None),
         parent=parent,
         made_of=made_of,
@@ -220,7 +219,7 @@ def _phases(told: Iterable[FeedEvent], job: Job, now: float) -> list[tuple[str, 
     spans: dict[str, float] = {}
     for (at, phase), end in zip(entries, ends, strict=True):
         spans[phase] = spans.get(phase, 0.0) + max(0.0, end - at)
-    last = entries[-1][1] if entries and job.state in states.LIVE else None
+    last = entries[-1][1] if entries and job.state in ACTIVE else None
     return [(PHASES.get(phase, phase), words.duration(seconds), phase == last) for phase, seconds in spans.items()]
 
 

@@ -15,13 +15,12 @@ from runyard.db.queries import jobs as job_rows
 from runyard.db.tables import Template
 from runyard.domain import yamlfile
 from runyard.domain.errors import RunyardError
-from runyard.domain.lifecycle import State
+from runyard.domain.lifecycle import ACTIVE, State
 from runyard.domain.yamlfile import Document, YamlError
 from runyard.protocol.problems import Problem, spec_problems
 from runyard.protocol.specs import SPEC_CLASSES, Spec, job_spec
 from runyard.server.deps import Desk, ToSubmit, new_id
-from runyard.server.web import forms, states
-from runyard.server.web.forms import as_yaml
+from runyard.server.web import forms
 from runyard.server.web.frame import Sight, render, text_of
 from runyard.services import datasets, jobs, sources, submissions, templates
 
@@ -156,7 +155,7 @@ async def _beginning(desk: Desk, asked: Mapping[str, str]) -> Beginning:
         spec = dict(job.spec)
         if step := asked.get("step"):
             spec["continue_from"] = f"{job.id}:{step}"
-        return Beginning(as_yaml(spec), f"from {job.name}")
+        return Beginning(yamlfile.written(spec), f"from {job.name}")
     if name := asked.get("template"):
         async with desk.read() as session:
             template = await templates.get(session, name)
@@ -173,10 +172,10 @@ def _of_template(template: Template, asked: Mapping[str, str]) -> Beginning:
     blanks = [variable["name"] for variable in template.variables]
     defaults = {variable["name"]: variable["default"] or "" for variable in template.variables}
     try:
-        text, refused = as_yaml(submissions.as_asked(templates.filled(template, given))), ""
+        text, refused = yamlfile.written(submissions.as_asked(templates.filled(template, given))), ""
     except RunyardError as error:
         text, refused = (
-            as_yaml(template.spec),
+            yamlfile.written(template.spec),
             "; ".join(problem.message for problem in error.problems) or error.message,
         )
     return Beginning(text, origin, blanks, defaults | given, refused)
@@ -222,7 +221,7 @@ async def _plan(desk: Desk, text: str) -> Plan:
         seconds = await estimates.of_job(session, job)
         counts = await job_rows.count_by_state(session)
     rows = sum(data.upload.rows or 0 for data in resolved.data if data.upload) or None
-    running = sum(counts.get(state, 0) for state in states.LIVE)
+    running = sum(counts.get(state, 0) for state in ACTIVE)
     places = len(desk.yard.gpus()) if desk.yard.gpus() and spec.resources.gpus != 0 else desk.yard.slots
     return Plan([], spec, seconds, rows, running, counts.get(State.QUEUED, 0), places)
 

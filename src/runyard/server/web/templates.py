@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
+from runyard.domain import yamlfile
 from runyard.server.deps import ToSee
-from runyard.server.web.forms import as_yaml
 from runyard.server.web.frame import Sight, render
 from runyard.services import templates
 
@@ -23,6 +23,6 @@ async def show(desk: ToSee, request: Request, cursor: str | None = None) -> Resp
         sight,
         "templates.html",
         here="/templates",
-        templates=[(one, as_yaml(one.spec)) for one in whole],
+        templates=[(one, yamlfile.written(one.spec)) for one in whole],
         following=following,
     )
