@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runyard.protocol import folders
-from runyard.protocol.events import CheckpointEvent, any_event
+from runyard.protocol.events import CheckpointEvent, ResumedEvent, any_event
 from runyard.protocol.rundir import RunDir, read_lines_backwards
 from runyard.trainers.failures import TrainingError
 
@@ -46,7 +46,7 @@ def require_as_written(rundir: RunDir, step: int) -> None:
     the run was killed before it could tell, when it has a kind of file that we don't write.
     """
     folder = rundir.checkpoint(step)
-    if wrong := sorted({*_foreign(folder), *_changed(folder, _recorded(rundir, step))}):
+    if wrong := sorted({*_foreign(folder), *_changed(folder, reported(rundir, step))}):
         raise TrainingError(
             "bad_config",
             f"the checkpoint of step {step} is not as it was written: {', '.join(wrong[:5])} was changed or added, or "
@@ -54,17 +54,14 @@ def require_as_written(rundir: RunDir, step: int) -> None:
         )
 
 
-def max_steps(folder: Path) -> int:
-    """Optimizer steps of the whole run, as the library noted them in a checkpoint."""
-    steps: int = json.loads((folder / "trainer_state.json").read_bytes())["max_steps"]
-    return steps
+def reported(rundir: RunDir, step: int) -> dict[str, str] | None:
+    """The SHA-256 sums that the run told of when it wrote the checkpoint; None where it was killed before that.
 
-
-def _recorded(rundir: RunDir, step: int) -> dict[str, str] | None:
-    """The SHA-256 sums that the run told of last, if it did."""
+    What was told before the run was set back to an earlier step was of another checkpoint.
+    """
     lines = read_lines_backwards(rundir.events) if rundir.events.is_file() else iter(())
     for line in lines:
-        if b"checkpoint" not in line:
+        if b"checkpoint" not in line and b"resumed" not in line:
             continue
         try:
             event = any_event.validate_json(line)
@@ -72,7 +69,15 @@ def _recorded(rundir: RunDir, step: int) -> dict[str, str] | None:
             continue
         if isinstance(event, CheckpointEvent) and event.step == step:
             return event.files
+        if isinstance(event, ResumedEvent) and event.step < step:
+            return None
     return None
+
+
+def max_steps(folder: Path) -> int:
+    """Optimizer steps of the whole run, as the library noted them in a checkpoint."""
+    steps: int = json.loads((folder / "trainer_state.json").read_bytes())["max_steps"]
+    return steps
 
 
 def _foreign(folder: Path) -> Iterator[str]:

@@ -3,12 +3,16 @@
 import json
 import pickle
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runyard.protocol.emitter import Emitter
+from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import ModelSpec
+from runyard.trainers import checkpoints
 from runyard.trainers.failures import TrainingError
 from runyard.trainers.language import models
 
@@ -217,3 +221,19 @@ def test_a_run_from_before_the_setting_goes_on(make_run: Any, train: Any, train_
     choices = json.loads((rundir.root / "choices.json").read_text())
     assert "model.trust_remote_code" not in choices["spec"]
     assert train(rundir, attempt=2) == 0, events(rundir)[-1]
+
+
+def test_what_was_told_of_a_checkpoint_is_void_once_the_run_was_set_back_before_it(tmp_path: Path) -> None:
+    """Written again, and killed before it could tell, it has other files than those that were told of."""
+    rundir = RunDir(tmp_path)
+    told = {"weights": "of the first"}
+    with Emitter(rundir, 1, time.time) as emitter:
+        emitter.checkpoint(10, "checkpoints/step-000010", 1, {}, best=True, files=told)
+    assert checkpoints.reported(rundir, 10) == told
+    assert checkpoints.reported(rundir, 5) is None
+    with Emitter(rundir, 2, time.time) as emitter:
+        emitter.resumed(10, "checkpoints/step-000010")
+    assert checkpoints.reported(rundir, 10) == told, "it goes on from it"
+    with Emitter(rundir, 3, time.time) as emitter:
+        emitter.resumed(5, "checkpoints/step-000005")
+    assert checkpoints.reported(rundir, 10) is None

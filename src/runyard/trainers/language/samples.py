@@ -23,6 +23,7 @@ from runyard.protocol.events import ResumedEvent, SampleEvent, any_event
 from runyard.protocol.rundir import RunDir
 from runyard.protocol.specs.language import SampleSpec
 from runyard.trainers.failures import classify
+from runyard.trainers.language import models
 from runyard.trainers.language.models import TORCH_DTYPES
 from runyard.trainers.language.trl_trainers import Guide, random_state_kept
 from runyard.trainers.pace import Pace
@@ -94,7 +95,7 @@ class Sampler:
 
     def _config(self, length: int) -> GenerationConfig:
         settings = self.settings
-        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        longest = models.shape(self._model.config).max_positions
         room = max(1, longest - length) if longest else settings.max_new_tokens
         drawn = {"do_sample": True, "temperature": settings.temperature, "top_k": 0, "top_p": 1.0}
         return GenerationConfig(

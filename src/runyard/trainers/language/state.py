@@ -8,8 +8,6 @@ from pydantic import BaseModel
 from runyard.protocol.rundir import write_atomically
 from runyard.trainers import checkpoints
 
-FILE = checkpoints.STATE
-
 
 class RunState(BaseModel):
     """Kept in every checkpoint, so that a resumed run counts, watches and stops as if it had never paused."""
@@ -46,8 +44,8 @@ class RunState(BaseModel):
         return best
 
     def save(self, folder: Path) -> None:
-        write_atomically(folder / FILE, self.model_dump_json())
+        write_atomically(folder / checkpoints.STATE, self.model_dump_json())
 
     @classmethod
     def load(cls, folder: Path) -> "RunState":
-        return cls.model_validate_json((folder / FILE).read_bytes())
+        return cls.model_validate_json((folder / checkpoints.STATE).read_bytes())

@@ -4,8 +4,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from runyard.protocol.events import CheckpointEvent, any_event
-from runyard.protocol.rundir import read_lines_backwards
 from runyard.trainers import checkpoints
 from runyard.trainers.language.trl_trainers import Guide
 from runyard.trainers.pace import Pace
@@ -30,7 +28,7 @@ def train(trainer: Any, guide: Guide, asked: Sequence[Prompt] = ()) -> None:
     if is_resumed:
         path = str(last[1].relative_to(guide.rundir.root)) if last else None
         guide.emitter.resumed(step, path)
-        if last and not _is_reported(guide, step):
+        if last and checkpoints.reported(guide.rundir, step) is None:  # the run was killed between the two
             report_checkpoint(guide, step)
     telemetry, curves = (
         Telemetry(guide.gpu_uuid, time.monotonic),
@@ -47,15 +45,6 @@ def train(trainer: Any, guide: Guide, asked: Sequence[Prompt] = ()) -> None:
         telemetry.close()
     if not guide.stop.requested:
         _take_best(trainer, guide)
-
-
-def _is_reported(guide: Guide, step: int) -> bool:
-    """False for a checkpoint after whose completion, and before whose report, the run was killed."""
-    for line in read_lines_backwards(guide.rundir.events):
-        event = any_event.validate_json(line)
-        if isinstance(event, CheckpointEvent):
-            return event.step == step
-    return False
 
 
 def _sampler(trainer: Any, guide: Guide, asked: Sequence[Prompt], pace: Pace) -> "Sampler | None":
