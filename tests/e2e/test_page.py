@@ -329,7 +329,7 @@ def test_an_evaluation_that_comes_later_joins_the_curve_that_is_there(
         page.keyboard.press("t")
         chart = page.locator("#charts .chart").first
         expect(chart).to_have_attribute("aria-label", re.compile(r"train .*; eval 0\.020 at step 100"))
-        expect(page.locator("#charts .legend").first).to_contain_text("eval")
+        expect(page.locator("#charts .legend [data-line=eval] b").first).to_have_text("0.020")
         expect(page.locator("#charts .values")).to_have_count(1)
         expect(page.locator("#charts .chart")).to_have_count(2)
 

@@ -2,7 +2,7 @@
 
 import { toast } from "./frame.js";
 import { Curves, groups, title, written } from "./curves.js";
-import { Plot, short } from "./plot.js";
+import { DASHES, Plot, forgetTones, short, toneOf } from "./plot.js";
 
 const STORE = "runyard-charts", MOST = 12, DRAW_MS = 250, FINER_MS = 300, LOG_FIRST = ["grad_norm"];
 const host = document.querySelector("[data-charts], [data-compare]");
@@ -32,10 +32,10 @@ const page = {
     remember();
     tools();
   },
-  read(plot, rows, x) {
+  read(plot, rows) {
     const line = rows[0];
     if (plot.readout) plot.readout.textContent = line ? written(plot.near(line[0], plot.plot.cursor.idx, plot.smooth > 0 && line[0].kind !== "eval" ? 2 : 1)) : plot.newest();
-    if (plot.legend) for (const [one, value] of rows) { const place = plot.legend.querySelector(`[data-line="${CSS.escape(one.label)}"] b`); if (place) place.textContent = written(value); }
+    figures(plot, new Map(rows));
   },
 };
 let loads = 0;
@@ -50,10 +50,11 @@ async function begin() {
   if (single) { page.end = single.ended ? null : single.total; page.checkpoints = single.checkpoints || []; }
   page.runs = asked.map(({ job, name }) => Object.assign(new Curves(job), { name }));
   document.addEventListener("feed", ({ detail }) => (loads ? held.push(...detail) : take(detail)));
-  await loadAll(single && (() => { arrange(); redraw(); }));
-  document.addEventListener("theme", () => redraw());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
-  setInterval(() => { if (dirty && !document.hidden) { dirty = false; arrange(); redraw(); } }, DRAW_MS);
+  await loadAll(single && arrange);
+  const repaint = () => { forgetTones(); redraw(); };
+  document.addEventListener("theme", repaint);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  setInterval(() => { if (dirty && !document.hidden) { dirty = false; arrange(); } }, DRAW_MS);
 }
 
 /** What the feed tells meanwhile may not be in the answer, so it is kept and taken afterwards. */
@@ -64,7 +65,6 @@ async function loadAll(shown) {
   catch (problem) { toast(problem.message); return; }
   finally { if (--loads === 0) take(held.splice(0)); }
   arrange();
-  redraw();
 }
 
 function take(events) {
@@ -154,8 +154,18 @@ function chart({ name, twin }, level, size, place) {
   box.className = `chart ${size}`;
   const plot = new Plot(box, page, name);
   Object.assign(plot, { names: [name, twin].filter(Boolean), readout, legend: legendPlace, head: words });
-  plot.newest = () => { const line = plot.lines.find((one) => one.kind === "train") || plot.lines[0]; return line && page.runs.length === 1 ? written(line.curve.last.findLast((value) => value !== null)) : ""; };
+  plot.newest = () => { const line = plot.lines.find((one) => one.kind === "train") || plot.lines[0]; return line && page.runs.length === 1 ? written(newest(line)) : ""; };
   page.plots.push(plot);
+}
+
+const newest = (line) => line.curve.last.findLast((value) => value !== null);
+
+/** Beside the names of the lines: their values where the cursor is, else the newest. */
+function figures(plot, here = new Map()) {
+  for (const line of plot.lines) {
+    const place = plot.legend.querySelector(`[data-line="${CSS.escape(line.label)}"] b`);
+    if (place) place.textContent = written(here.has(line) ? here.get(line) : newest(line));
+  }
 }
 
 function legend(plot) {
@@ -163,7 +173,7 @@ function legend(plot) {
   if (plot.lines.length < 2) { plot.legend.hidden = true; return; }
   plot.legend.hidden = false;
   const now = JSON.stringify(plot.lines.map((line) => [line.label, line.hidden]));
-  if (plot.legendShape === now) return;
+  if (plot.legendShape === now) { if (typeof plot.plot?.cursor.idx !== "number") figures(plot); return; }
   plot.legendShape = now;
   const many = page.runs.length > 1;
   plot.legend.replaceChildren(...plot.lines.map((line) => {
@@ -171,10 +181,9 @@ function legend(plot) {
     button.type = "button";
     button.dataset.line = line.label;
     button.setAttribute("aria-pressed", String(!line.hidden));
-    const tone = `var(--s${line.kind === "eval" && !many ? 2 : (line.number % 6) + 1})`;
-    const dash = many ? ["none", "6 3", "2 2.5", "8 3 2 3", "1 3", "12 4", "4 2 1 2", "3 4"][line.number % 8] : "none";
+    const tone = `var(${toneOf(line, many)})`, dash = many ? DASHES[line.number % DASHES.length].join(" ") : "";
     button.innerHTML = line.kind === "eval" && !many ? `<svg class="swatch dot" viewBox="0 0 16 8" aria-hidden="true"><circle cx="8" cy="4" r="3.5" fill="${tone}"/></svg>` : `<svg class="swatch" viewBox="0 0 16 8" aria-hidden="true"><line x1="0" x2="16" y1="4" y2="4" stroke="${tone}" stroke-dasharray="${dash}"/></svg>`;
-    button.append(line.label, " ", Object.assign(document.createElement("b"), { textContent: written(line.curve.last.findLast((value) => value !== null)) }));
+    button.append(line.label, " ", Object.assign(document.createElement("b"), { textContent: written(newest(line)) }));
     const key = many ? line.name : `${plot.name} ${line.label}`;
     button.onclick = (event) => {
       if (event.altKey) for (const other of plot.lines) { const one = many ? other.name : `${plot.name} ${other.label}`; if (one === key) page.hidden.delete(one); else page.hidden.add(one); }

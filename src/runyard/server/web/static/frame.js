@@ -43,7 +43,7 @@ async function renew() {
 }
 
 let timer = null, due = Infinity;
-export function soon(after = REFRESH_MS.told) {
+function soon(after = REFRESH_MS.told) {
   const at = Math.max(Date.now() + 50, last + after);
   if (at >= due) return;
   clearTimeout(timer);
@@ -52,7 +52,7 @@ export function soon(after = REFRESH_MS.told) {
 }
 
 const said = { live: "Live", waiting: "Reconnecting…", offline: "Offline" };
-export let feed = null;
+let feed = null;
 
 function clock(at) { return new Date(at).toLocaleTimeString([], { hour12: false }); }
 

@@ -2,14 +2,26 @@
 
 import { written } from "./curves.js";
 
-const DASHES = [[], [6, 3], [2, 2.5], [8, 3, 2, 3], [1, 3], [12, 4], [4, 2, 1, 2], [3, 4]];
+export const DASHES = [[], [6, 3], [2, 2.5], [8, 3, 2, 3], [1, 3], [12, 4], [4, 2, 1, 2], [3, 4]];
 const EXACT = new Set(["learning_rate"]); // what is set is not smoothed
 const WHOLE = [1, 2, 5].flatMap((digit) => Array.from({ length: 9 }, (_, zeros) => digit * 10 ** zeros)).sort((one, other) => one - other);
 const FONT = '11px "Liberation Sans", Arial, sans-serif', KEEP = 0.02;
 const shade = (name, part) => probe(name).replace(/rgba?\(([^)]*)\)/, (_, inner) => `rgba(${inner.split(",").slice(0, 3).join(",")}, ${part})`);
 
+/** By what a line is told from others: the evaluation of a single run is its second line. */
+export const toneOf = (line, many) => `--s${line.kind === "eval" && !many ? 2 : (line.number % 6) + 1}`;
+
+const tones = new Map();
+/** To be called when the style sheet's colours have changed. */
+export function forgetTones() { tones.clear(); }
+
 /** What a variable of the style sheet comes to as a colour that a canvas knows. */
 function probe(name) {
+  if (!tones.has(name)) tones.set(name, asked(name));
+  return tones.get(name);
+}
+
+function asked(name) {
   const place = document.createElement("i");
   place.style.color = `var(${name})`;
   document.body.append(place);
@@ -78,10 +90,9 @@ export class Plot {
       this.shape = this.outline();
       this.plot = new uPlot(this.options(), data, this.host);
     }
-    this.say();
   }
 
-  outline() { return JSON.stringify([this.lines.map((line) => [line.label, line.kind, line.hidden]), this.log, this.page.axis, this.smooth > 0, document.documentElement.dataset.theme]); }
+  outline() { return JSON.stringify([this.lines.map((line) => [line.label, line.kind, line.hidden]), this.log, this.page.axis, this.smooth > 0, probe("--page")]); }
 
   rescale() {
     this.plot.batch(() => {
@@ -128,7 +139,7 @@ export class Plot {
     const ink3 = probe("--ink3"), rule = probe("--rule"), many = this.page.runs.length > 1;
     const series = [{}];
     this.lines.forEach((line) => {
-      const tone = `--s${line.kind === "eval" && !many ? 2 : (line.number % 6) + 1}`, dash = many ? DASHES[line.number % 8] : [];
+      const tone = toneOf(line, many), dash = many ? DASHES[line.number % DASHES.length] : [];
       const show = !line.hidden, thick = line.name === this.page.raised ? 3 : 2;
       const isDots = line.kind === "eval" && !many;
       const smooth = this.smooth > 0 && !isDots;
@@ -239,7 +250,7 @@ export class Plot {
   point(plot) {
     const at = plot.cursor.idx;
     const rows = at === null || at === undefined ? [] : this.lines.filter((line) => !line.hidden).map((line) => [line, this.near(line, at)]).filter(([, value]) => value !== undefined);
-    this.page.read(this, rows, at === null ? null : this.data[0][at]);
+    this.page.read(this, rows);
     const isHere = this.host.matches(":hover") || document.activeElement === this.host;
     if (!rows.length || !isHere || plot.cursor.left < 0) { this.tip.hidden = true; return; }
     this.tip.hidden = false;
@@ -338,4 +349,4 @@ export function short(number) {
   if (size >= 1) return number.toLocaleString("en", { maximumFractionDigits: 2 });
   return size === 0 ? "0" : size >= 0.001 ? String(+number.toPrecision(3)) : number.toExponential(1).replace(".0e", "e").replace("e-0", "e-");
 }
-export function lasted(seconds) { return seconds < 60 ? `${Math.round(seconds)} s` : seconds < 3600 ? `${Math.round(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h ${String(Math.round(seconds / 60) % 60).padStart(2, "0")}`; }
+function lasted(seconds) { return seconds < 60 ? `${Math.round(seconds)} s` : seconds < 3600 ? `${Math.round(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h ${String(Math.round(seconds / 60) % 60).padStart(2, "0")}`; }
