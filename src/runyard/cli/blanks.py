@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from runyard.cli import output
 from runyard.protocol.specs import SPEC_CLASSES
 
-WIDTH = 110
 EXAMPLE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EXAMPLE_DATA = "train.jsonl"
 EXAMPLE_FILE = "train.py"
@@ -56,7 +56,7 @@ def _section(spec: type[BaseModel], path: tuple[str, ...], values: Mapping[tuple
             yield ""
             after_section = False
         if field.description:
-            yield from (f"{indent}# {line}" for line in textwrap.wrap(field.description, WIDTH))
+            yield from (f"{indent}# {line}" for line in textwrap.wrap(field.description, output.WIDTH))
         value = values.get((*path, name))
         if value is not None:
             yield f"{indent}{name}: {json.dumps(value) if _needs_quotes(value) else value}"

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runyard.cli import options, output
+from runyard.domain.quotas import EACH_USER, TENANT, Quota, of_user
 
 if TYPE_CHECKING:
     from runyard.schemas.page import Page
     from runyard.schemas.people import LimitRead, QuotaRead
 
 app = typer.Typer(help="See and set how much of everything there may be.")
-BYTES = "stored_bytes"
-NAMES = ("waiting", "running", "gpus", "gpu_hours", BYTES, "money")
-EVERYBODY = ("tenant", "each user")
+NAMES = [quota.value for quota in Quota]
 
 
 @app.callback(invoke_without_command=True)
@@ -48,7 +47,7 @@ def set_(
 
     What a user may have who is not named is what each user may have.
     """
-    whose = of if of in EVERYBODY or of.startswith("user ") else f"user {of}"
+    whose = of if of in (TENANT, EACH_USER) or of.startswith(of_user("")) else of_user(of)
     with options.client(ctx) as client:
         _list(client.set_quotas(whose, dict(map(_parse, amounts)), tenant=tenant), json=json)
 
@@ -75,7 +74,7 @@ def _parse(text: str) -> tuple[str, float | None]:
     if amount.lower() == "none":
         return name, None
     try:
-        number = float(_bytes(amount) if name == BYTES else amount)
+        number = float(_bytes(amount) if name == Quota.STORED_BYTES else amount)
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
@@ -96,4 +95,4 @@ def _row(found: "QuotaRead") -> tuple[object, ...]:
 def _amount(quota: str, amount: float | None) -> str:
     if amount is None:
         return "-"
-    return output.size(amount) if quota == BYTES else f"{amount:.2f}".rstrip("0").rstrip(".")
+    return output.size(amount) if quota == Quota.STORED_BYTES else f"{amount:.2f}".rstrip("0").rstrip(".")

@@ -23,9 +23,11 @@ from runyard.protocol.events import (
     CheckpointRemovedEvent,
     Event,
     FailureReason,
+    Level,
     Outcome,
     Phase,
     Snapshot,
+    Split,
 )
 from runyard.protocol.rundir import RunDir
 from runyard.services import secrets
@@ -37,8 +39,7 @@ PATIENCE_SECONDS = 0.5
 WORDS = frozenset(
     {
         *(kind.model_fields["type"].default for kind in Event.__subclasses__()),
-        *(word for words in (Phase, Outcome, FailureReason, ArtifactKind) for word in get_args(words)),
-        *("train", "eval", "info", "warning", "error"),
+        *(word for words in (Phase, Outcome, FailureReason, ArtifactKind, Split, Level) for word in get_args(words)),
     }
 )
 """Our own words in events: they stay even where one is a secret, too."""

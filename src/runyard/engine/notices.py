@@ -46,7 +46,8 @@ class Notices:
         self._written = 0
         self._sending: dict[str, asyncio.Task[None]] = {}
         """By channel."""
-        self._woken = asyncio.Event()
+        self._backoffs: dict[str, Backoff] = {}
+        """Of channels that could not be told."""
         self._forget_at = 0.0
 
     def pause(self) -> float:
@@ -142,13 +143,14 @@ class Notices:
 
     async def _tell(self, channel_id: str, delivery_id: str) -> None:
         """One thing after the other, as long as something is due."""
-        backoff = Backoff()
+        backoff = self._backoffs.setdefault(channel_id, Backoff())
         following: str | None = delivery_id
         try:
             while following is not None:
                 await self._send(following)
                 async with self._context.database.read() as session:
                     following = await queries.due_of_channel(session, channel_id, self._context.clock())
+            del self._backoffs[channel_id]
         except Exception:  # noqa: BLE001 - logged there; what was not noted is sent again
             await asyncio.sleep(backoff.failed("telling a channel"))
         finally:

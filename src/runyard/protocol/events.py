@@ -11,6 +11,8 @@ FailureReason = Literal[
     "bad_data", "bad_config", "model_not_found", "missing_package", "gpu_out_of_memory", "out_of_memory",
     "loss_not_finite", "loss_exploded", "disk_full", "merge_differs", "error",
 ]  # fmt: skip
+Split = Literal["train", "eval"]
+Level = Literal["info", "warning", "error"]
 ArtifactKind = Literal["model", "merged_model", "checkpoint", "log", "report"]
 
 LONGEST_SAMPLE = 8000
@@ -54,7 +56,7 @@ class MetricEvent(Event):
 
     type: Literal["metric"] = "metric"
     step: int
-    split: Literal["train", "eval"] = "train"
+    split: Split = "train"
     values: dict[str, float | None]
 
 
@@ -115,7 +117,7 @@ class MessageEvent(Event):
     """A sentence for people."""
 
     type: Literal["message"] = "message"
-    level: Literal["info", "warning", "error"] = "info"
+    level: Level = "info"
     text: str
     data: dict[str, Any] = Field(default_factory=dict)
 

@@ -37,13 +37,14 @@ def _expanded(value: Any) -> Any:
     return [one for item in value for one in (SEEN_TO if item == NEEDS_YOU else (item,))]
 
 
-def _once(value: list[Occasion]) -> list[Occasion]:
-    return list(dict.fromkeys(value))
+def each_once(values: list[str]) -> list[str]:
+    """In the order in which they came first."""
+    return list(dict.fromkeys(values))
 
 
 Occasions = Annotated[
     list[Occasion],
     BeforeValidator(_expanded, json_schema_input_type=list[Occasion | Annotated[str, Field(pattern=f"^{NEEDS_YOU}$")]]),
-    AfterValidator(_once),
+    AfterValidator(each_once),
 ]
 """Each once; `needs_you` stands for failed, stalled and never_starts."""

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from runyard.domain.lifecycle import State
+from runyard.domain.lifecycle import ACTIVE, State
 from runyard.protocol.events import Snapshot
 from runyard.protocol.specs.run import Priority
 from runyard.schemas.artifacts import ArtifactRead
@@ -163,6 +163,3 @@ class OlderSystem(OlderModel):
             hosts=[OlderHost(name=system.host, cpu_count=system.cpu_count, **memory)],
             warnings=system.warnings,
         )
-
-
-ACTIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING})

@@ -1,7 +1,7 @@
 """Lists of jobs, and changing what they are found by."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from runyard.domain.lifecycle import State
 from runyard.schemas.facts import BulkRead, Counts
@@ -12,50 +12,39 @@ from runyard.sdk.calls import API, Call, get, given, job_path, parser
 JOBS = f"{API}/jobs"
 
 
-def jobs(  # noqa: PLR0913 - what a list may be narrowed to
+class Narrowed(TypedDict, total=False):
+    """To which jobs: `name` and `model` are any part of one, `q` words that each are a part of the name, the model, a
+    tag or the id; times are seconds since the epoch."""
+
+    user: str | None
+    kind: str | None
+    name: str | None
+    model: str | None
+    tag: str | None
+    experiment: str | None
+    created_from: float | None
+    created_to: float | None
+    q: str | None
+
+
+def jobs(
     *,
     state: Sequence[State | str] = (),
-    user: str | None = None,
-    kind: str | None = None,
-    name: str | None = None,
-    model: str | None = None,
-    tag: str | None = None,
-    experiment: str | None = None,
-    created_from: float | None = None,
-    created_to: float | None = None,
-    q: str | None = None,
     sort: Literal["date", "duration", "loss", "throughput"] = "date",
     order: Literal["asc", "desc"] = "desc",
     cursor: str | None = None,
     limit: int = 50,
+    **narrowed: Unpack[Narrowed],
 ) -> Call[Page[JobRead]]:
-    """One page, newest first unless sorted otherwise.
-
-    `name` and `model` are any part of one; times are seconds since the epoch; `q` are words that each are a part of
-    the name, the model, a tag or the id.
-    """
-    narrowed = given(user=user, kind=kind, name=name, model=model, tag=tag, experiment=experiment, q=q)
-    since = given(created_from=created_from, created_to=created_to)
+    """One page, newest first unless sorted otherwise."""
     sorting = given(sort=None if sort == "date" else sort, order=None if order == "desc" else order)
     states = given(state=[str(s) for s in state])
-    return get(JOBS, Page[JobRead], {**states, **narrowed, **since, **sorting, **given(cursor=cursor, limit=limit)})
+    return get(JOBS, Page[JobRead], {**states, **given(**narrowed), **sorting, **given(cursor=cursor, limit=limit)})
 
 
-def count_jobs(  # noqa: PLR0913 - what a list may be narrowed to
-    *,
-    user: str | None = None,
-    kind: str | None = None,
-    name: str | None = None,
-    model: str | None = None,
-    tag: str | None = None,
-    experiment: str | None = None,
-    created_from: float | None = None,
-    created_to: float | None = None,
-    q: str | None = None,
-) -> Call[Counts]:
+def count_jobs(**narrowed: Unpack[Narrowed]) -> Call[Counts]:
     """How many there are of each state."""
-    narrowed = given(user=user, kind=kind, name=name, model=model, tag=tag, experiment=experiment, q=q)
-    return get(f"{JOBS}/counts", Counts, narrowed | given(created_from=created_from, created_to=created_to))
+    return get(f"{JOBS}/counts", Counts, given(**narrowed))
 
 
 def change_job(job_id: str, *, tags: Sequence[str] | None = None, priority: str | None = None) -> Call[JobDetail]:

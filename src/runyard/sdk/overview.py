@@ -4,13 +4,12 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from runyard.domain.lifecycle import State
+from runyard.domain.lifecycle import ACTIVE, State
 from runyard.protocol.events import Snapshot
 from runyard.schemas.jobs import EventRead, JobRead
 from runyard.schemas.system import SystemRead
 from runyard.sdk import calls, listing
 
-RUNNING = (State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING)
 PAGE = 200
 MOST_PAGES = 5
 LATELY = 24 * 3600.0
@@ -46,7 +45,7 @@ class Overview:
 def overview(now: float) -> Generator[calls.Call[Any], Any, Overview]:
     """All of it in a few requests."""
     found = Overview((yield from calls.system()), now)
-    running = yield from _all(*RUNNING)
+    running = yield from _all(*ACTIVE)
     found.running = sorted(running, key=lambda job: (-(job.started_at or now), job.id))
     waiting = yield from _all(State.QUEUED)
     found.waiting = sorted(

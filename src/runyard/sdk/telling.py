@@ -59,8 +59,7 @@ def test_channel(name: str) -> Call[DeliveryRead]:
 
 def deliveries(name: str, *, cursor: str | None = None, limit: int = 50) -> Call[Page[DeliveryRead]]:
     """What was or is to be sent to a channel, newest first."""
-    params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
-    return Call("GET", f"{_channel(name)}/deliveries", calls.parser(Page[DeliveryRead]), params=params)
+    return calls.get(f"{_channel(name)}/deliveries", Page[DeliveryRead], calls.given(cursor=cursor, limit=limit))
 
 
 def delivery(delivery_id: str) -> Call[DeliveryRead]:

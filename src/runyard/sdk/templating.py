@@ -97,7 +97,7 @@ def submit_template(
 
 def job_template(job_id: str) -> Call[DifferenceRead]:
     """From which template a job was made, and in which fields it is another."""
-    return calls.get(f"{API}/jobs/{quote(job_id, safe='')}/template", DifferenceRead)
+    return calls.get(f"{calls.job_path(job_id)}/template", DifferenceRead)
 
 
 def _prepared(job: Path | str | Mapping[str, Any]) -> Generator[calls.Call[Any], Any, dict[str, Any]]:
@@ -133,9 +133,9 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _with_files(spec: Mapping[str, Any], values: Mapping[str, Any]) -> Generator[calls.Call[Any], Any, dict[str, Any]]:
     """The values, those that name files here by what the server knows them as."""
-    known = dict(values)
+    known, spec = dict(values), long_form(spec)
     for path in jobfile.PATH_FIELDS:
-        place = PLACE.fullmatch(_at(long_form(spec), path) or "")
+        place = PLACE.fullmatch(_at(spec, path) or "")
         given = values.get(place["name"]) if place and place["name"] else None
         if place is not None and isinstance(given, str):
             try:

@@ -10,7 +10,6 @@ import typer
 
 from runyard.cli import audit, options, passwords, quotas, users
 from runyard.domain.access import Role, Scope
-from runyard.domain.quotas import EACH_USER, TENANT, Quota
 from runyard.schemas.people import KeyMade, KeyRead
 from runyard.sdk import credentials
 from runyard.services import passwords as of_the_server
@@ -20,8 +19,6 @@ def test_what_can_be_typed_is_what_the_server_knows() -> None:
     """The command line starts too fast to look it up."""
     assert get_args(users.Role) == tuple(Role)
     assert get_args(get_args(options.Scope)[0]) == tuple(Scope)
-    assert set(quotas.NAMES) == set(Quota)
-    assert set(quotas.EVERYBODY) == {TENANT, EACH_USER}
     assert (passwords.SHORTEST, passwords.LONGEST) == (of_the_server.SHORTEST, of_the_server.LONGEST)
 
 

@@ -97,12 +97,6 @@ async def due(session: Session, now: float, busy: Collection[str], limit: int) -
     return [(row[0], row[1]) for row in await session.execute(query)]
 
 
-async def next_at(session: Session) -> float | None:
-    """When the next one is to be sent."""
-    found: float | None = await session.scalar(select(func.min(Delivery.next_at)))
-    return found
-
-
 async def forget(session: Session, before: float) -> None:
     """What was sent, or given up, long ago."""
     await session.execute(delete(Delivery).where(Delivery.created_at < before, Delivery.next_at.is_(None)))

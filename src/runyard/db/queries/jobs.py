@@ -14,8 +14,6 @@ from runyard.domain.lifecycle import ACTIVE, FINAL, Cause, State, move
 RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
 """After these a job stands at the end of its line; one that was stopped or failed by itself keeps its place."""
 
-COUNT_WAITING = select(func.count()).where(Job.state == State.QUEUED.value)
-
 
 async def get(session: Session, job_id: str) -> Job | None:
     job = await session.get(Job, job_id)
@@ -26,10 +24,6 @@ async def count_by_state(session: Session) -> dict[str, int]:
     count = func.sum(JobTotal.jobs)
     rows = await session.execute(select(JobTotal.state, count).group_by(JobTotal.state).having(count > 0))
     return {state: int(count) for state, count in rows}
-
-
-async def count_waiting(session: Session) -> int:
-    return await session.scalar(COUNT_WAITING) or 0
 
 
 async def add(session: Session, job: Job, actor: str) -> None:

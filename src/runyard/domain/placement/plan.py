@@ -129,9 +129,8 @@ class _Pass:
     def _take(self, job: Waiting, needs: Needs, ends: float, bay: Bay, gpus: tuple[int, ...]) -> None:
         name = bay.machine.name
         known = None if job.duration is None else ends
-        held = Held(job.job_id, name, gpus, needs, job.priority, job.user, self.now, known, job.resumable)
-        held = held._replace(tenant=job.tenant)
-        self.room.hold(held)
+        held = (job.job_id, name, gpus, needs, job.priority, job.user, self.now, known, job.resumable)
+        self.room.hold(Held(*held, tenant=job.tenant))
         for spare in bay.spares:
             if ends > spare.until:
                 spare.free.take(needs, gpus)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
-from runyard.protocol.notices import USUAL, Occasions
+from runyard.protocol.notices import USUAL, Occasions, each_once
 
 Priority = Literal["urgent", "high", "normal", "low"]
 
@@ -42,12 +42,8 @@ def _tag(value: str) -> str:
     return value
 
 
-def _once(tags: list[str]) -> list[str]:
-    return list(dict.fromkeys(tags))
-
-
 Tag = Annotated[str, AfterValidator(_tag)]
-Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(_once)]
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(each_once)]
 
 
 def _one_line(value: str) -> str:

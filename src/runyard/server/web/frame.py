@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from runyard import __version__
 from runyard.domain.access import Act, Caller
-from runyard.domain.lifecycle import State
+from runyard.domain.lifecycle import ACTIVE, State
 from runyard.server import cookies
 from runyard.server.web import states, words
 from runyard.services import sessions
@@ -100,7 +100,7 @@ def _environment() -> Environment:
         "version": __version__,
         "places": PLACES,
         "State": State,
-        "LIVE": states.LIVE,
+        "ACTIVE": ACTIVE,
         "change": words.change,
         "static": _address,
     }

@@ -13,7 +13,7 @@ from runyard.db.database import Session
 from runyard.db.queries import jobs as job_rows
 from runyard.db.queries import overview as rows
 from runyard.db.tables import Job
-from runyard.domain.lifecycle import FINAL, State
+from runyard.domain.lifecycle import ACTIVE, FINAL, State
 from runyard.domain.quotas import Quota
 from runyard.schemas.system import GpuRead
 from runyard.server.deps import Desk, ToSee
@@ -89,7 +89,7 @@ async def show(desk: ToSee, request: Request) -> Response:
     gpus = {gpu.index: gpu for gpu in desk.yard.gpus()}
     async with desk.read(long=True) as session:
         counts = await job_rows.count_by_state(session)
-        running = await rows.in_states(session, states.LIVE, MOST_RUNNING)
+        running = await rows.in_states(session, ACTIVE, MOST_RUNNING)
         waiting = await rows.in_line(session, MOST_WAITING * 5)
         failed = await rows.ended_since(session, (State.FAILED,), sight.now - NEEDS_SECONDS, 50)
         ended = await rows.ended_since(session, FINAL, _midnight(sight), MOST_FINISHED)
@@ -108,7 +108,7 @@ async def show(desk: ToSee, request: Request) -> Response:
         "overview.html",
         here="/",
         counts=counts,
-        running_count=sum(counts.get(state, 0) for state in states.LIVE),
+        running_count=sum(counts.get(state, 0) for state in ACTIVE),
         needs=needs,
         needs_count=len(unseen),
         sentence=_sentence(desk, sight, lanes, counts),
@@ -166,7 +166,7 @@ def _track(lane: Lane, gpus: Mapping[int, GpuRead], desk: Desk, window: Window, 
 
 def _span(block: yard.Block, window: Window, sight: Sight) -> Span | None:
     end = block.end
-    if block.state in states.LIVE:
+    if block.state in ACTIVE:
         end = max(end or 0.0, sight.now + 60)
     end = block.start + 600 if end is None else end
     start, stop = max(0.0, window.part(block.start)), min(1.0, window.part(end))
@@ -192,9 +192,9 @@ def _told(block: yard.Block, sight: Sight) -> str:
 
 def _sentence(desk: Desk, sight: Sight, lanes: Sequence[Lane], counts: dict[str, int]) -> str:
     gpus = [lane for lane in lanes if lane.gpu is not None]
-    busy = [lane for lane in gpus if any(block.state in states.LIVE for block in lane.blocks)]
+    busy = [lane for lane in gpus if any(block.state in ACTIVE for block in lane.blocks)]
     if not gpus:
-        running = sum(counts.get(state, 0) for state in states.LIVE)
+        running = sum(counts.get(state, 0) for state in ACTIVE)
         free = max(0, desk.yard.slots - running)
         return (
             f"No GPU on this machine; {free} of {desk.yard.slots} places for jobs {'is' if free == 1 else 'are'} free."
@@ -203,10 +203,7 @@ def _sentence(desk: Desk, sight: Sight, lanes: Sequence[Lane], counts: dict[str,
         free = len(gpus) - len(busy)
         return f"{free} of {len(gpus)} GPUs {'is' if free == 1 else 'are'} free."
     ends = [
-        (block.end, lane)
-        for lane in busy
-        for block in lane.blocks
-        if block.state in states.LIVE and block.end is not None
+        (block.end, lane) for lane in busy for block in lane.blocks if block.state in ACTIVE and block.end is not None
     ]
     if not ends:
         return "Every GPU is in use; when the next one frees is not known yet."

@@ -36,7 +36,6 @@ CAUSES = {
     Reason.NOT_STARTED: "could not be started",
 }
 """Failures in a few words; the sentence is in the job's message."""
-LIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING})
 KINDS = {"sft": "SFT", "dpo": "DPO", "script": "script", "forecast": "forecast", "anomaly": "anomaly"}
 
 
