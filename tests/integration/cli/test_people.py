@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.cli.conftest import records
 from typer.testing import CliRunner, Result
 
 from runyard import datafolder
@@ -71,10 +72,6 @@ class Shell:
         """What is kept for a server."""
         found: dict[str, Any] = json.loads(self.credentials.read_bytes())[url]
         return found
-
-
-def records(result: Result) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from tests.integration.server.people import leave_behind, settle
+from tests.integration.server.test_analytics import SHAPE
 from websockets.asyncio.client import connect
 
 from runyard.db.queries import audit
@@ -192,20 +193,6 @@ async def test_what_a_job_left_comes_as_zip_and_one_by_one(api: Any, yard: Yard,
     assert lines.json() == {"job_id": id_, "logs": ["last"]}
 
 
-ANALYTICS = {
-    "duration": {"total_seconds", "training_seconds", "overhead_seconds"},
-    "performance": {
-        "average_samples_per_second", "peak_samples_per_second", "average_iteration_time", "total_iterations",
-        "total_samples",
-    },
-    "resource_utilization": {
-        "average_gpu_utilization", "peak_gpu_memory_mb", "average_gpu_memory_mb", "average_gpu_temp_celsius",
-        "peak_gpu_temp_celsius",
-    },
-    "checkpoints": {"total_checkpoints", "checkpoint_frequency_steps", "best_checkpoint", "final_checkpoint"},
-    "losses": {"initial_loss", "final_loss", "best_loss", "loss_reduction_percent"},
-    "efficiency": {"gpu_utilization_score", "throughput_score", "overall_score"},
-}  # fmt: skip
 SUMMARY = {
     "total_jobs", "jobs_by_status", "average_training_duration_seconds", "total_training_time_hours",
     "average_throughput_samples_per_sec", "top_performing_jobs", "resource_trends",
@@ -217,9 +204,9 @@ async def test_analytics_have_the_shapes_that_were_promised(api: Any, engine: An
     ids = [await api.job(name=name) for name in ("one", "two")]
     await engine.complete(ids[0])
     found = (await api.get(f"/api/training/{ids[0]}/analytics")).json()
-    assert set(found) == {"job_id", "status", "warnings", *ANALYTICS}
+    assert set(found) == {"job_id", "status", "warnings", *SHAPE}
     assert (found["job_id"], found["status"]) == (ids[0], "completed")
-    for part, names in ANALYTICS.items():
+    for part, names in SHAPE.items():
         assert set(found[part]) == names
     for path in ("/api/training/analytics/summary", "/ai/training/stats"):
         summary = (await api.get(path)).json()

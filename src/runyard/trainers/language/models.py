@@ -232,7 +232,7 @@ def _hub_trouble(model: ModelSpec, error: OSError) -> str:
     from huggingface_hub import constants
 
     wanted = f"{model.name} at revision {model.revision}" if model.revision else model.name
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
     hub = "the hub is switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else f"the hub said: {reason}"
     return (
         f"{wanted} is no folder or GGUF file here, is not in the hub cache, and {hub}. "
