@@ -44,7 +44,8 @@ def closing(job: "JobDetail", has_checkpoint: bool) -> Iterator[str]:
     name = f"runyard jobs {{}} {job.id}".format
     match job.state:
         case "completed":
-            yield f"completed: {', '.join(_results(job))}"
+            results = ", ".join(_results(job))
+            yield f"completed: {results}" if results else "completed"
             yield f"Bring it home: {name('download')}"
         case "failed":
             yield f"failed ({job.reason}): {job.message}"

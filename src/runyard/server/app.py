@@ -11,7 +11,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runyard import __version__
-from runyard.domain.errors import ForbiddenError
+from runyard.domain.errors import ForbiddenError, OverQuotaError, QueueFullError, RunyardError
 from runyard.schemas.problems import ProblemDetails
 from runyard.server import errors, older
 from runyard.server.api import (
@@ -98,7 +98,8 @@ def _routes() -> Routes:
         responses=failing(400, 401, 403, 422, 429, 503),
     )
     errors.install(app)
-    app.add_exception_handler(ForbiddenError, _on_forbidden)
+    for refusal in (ForbiddenError, QueueFullError, OverQuotaError):
+        app.add_exception_handler(refusal, _on_refusal)
     app.add_middleware(BodyLimit)
     app.add_middleware(older.TellSuccessor)
     for module in (
@@ -114,8 +115,8 @@ def _routes() -> Routes:
     return app
 
 
-async def _on_forbidden(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ForbiddenError)
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RunyardError)
     yard: Yard = request.scope[YARD]
     await yard.note_refusal(request, error.code)
     return errors.as_response(error)

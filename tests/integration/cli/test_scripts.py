@@ -232,6 +232,11 @@ def test_the_last_line_speaks_of_a_checkpoint_where_there_is_one(
     assert ask("submit", tmp_path / "job.yaml", "--watch", code=1).splitlines()[-1].startswith(f"{closing}runyard jobs")
 
 
+def test_one_that_tells_nothing_is_said_to_be_completed_and_no_more(ask: Any, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("kind: script\ncommand: 'true'\n")
+    assert ask("submit", tmp_path / "job.yaml", "--watch").splitlines()[-2] == "completed"
+
+
 def test_the_example_is_paused_resumed_and_downloaded(
     server: dict[str, str], ask: Any, folder: Path, tmp_path: Path
 ) -> None:

@@ -49,6 +49,8 @@ async def test_a_user_may_have_what_was_set_for_the_user_or_for_each(api: Any, p
     assert found["tenant", "waiting"]["used"] == 8
     await limit(api, people, "user max", waiting=None)
     assert (await quotas(api, people))["user max", "waiting"]["limit"] == 6
+    entries = (await api.get("/api/v1/audit?refused=true", headers=people.headers("admin"))).json()["items"]
+    assert [(entry["user"], entry["refused"]) for entry in entries] == [("max", "queue_full")] * 3
 
 
 async def test_a_tenant_has_a_limit_of_its_own_which_operators_set(api: Any, people: People) -> None:
