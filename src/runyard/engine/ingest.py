@@ -128,11 +128,10 @@ class Ingest:
         if end == start:
             return False
         with self._context.traces.span("engine.ingest", {"runyard.job": source.job_id, "runyard.lines": len(lines)}):
-            return await self._put(source, lines, end)
+            return await self._put(source, lines, start, end)
 
-    async def _put(self, source: Source, lines: list[bytes], end: int) -> bool:
-        """The lines from where it was read to, up to this offset; False if somebody else reads it now."""
-        start = source.offset
+    async def _put(self, source: Source, lines: list[bytes], start: int, end: int) -> bool:
+        """The lines between two offsets, unless somebody has put them meanwhile; False if another engine reads now."""
         async with self._context.database.write() as session:
             attempt = await attempts.held(session, source.attempt_id, self._context.token)
             job = await jobs.get(session, source.job_id)
