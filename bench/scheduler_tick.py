@@ -72,6 +72,7 @@ async def fill(database: object) -> None:
     from sqlalchemy import insert
 
     from runyard.db.tables import Job
+    from runyard.domain.access import FIRST_TENANT
 
     classes = ("normal", "low", "high", "normal", "urgent", "normal", "low", "normal", "normal", "low")
     now = time.time()
@@ -80,6 +81,7 @@ async def fill(database: object) -> None:
             "id": f"job{number:05}", "kind": "sft", "name": f"job {number}", "spec": SPEC, "resolved_spec": SPEC,
             "priority": classes[number % 10], "state": "queued", "events_offset": 0, "attempts": 0,
             "created_at": now - number, "queued_at": now - number, "updated_at": now, "resumable": True,
+            "tenant": FIRST_TENANT, "user": f"user{number % 50}",
         }
         for number in range(WAITING)
     ]  # fmt: skip
