@@ -228,6 +228,94 @@ def test_a_job_that_is_being_started_is_not_started_again(browser: Browser, yard
     assert asked.count(f"POST {yard.url}/api/v1/jobs") == 1
 
 
+def test_a_job_whose_answer_was_lost_is_not_made_twice(browser: Browser, yard: LiveYard) -> None:
+    def lose_first(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer) if taken else route.abort()
+        taken.append(answer.json()["id"])
+
+    taken: list[str] = []
+    with visit(browser, yard.url, refusals=True) as page:
+        page.route("**/api/v1/jobs", lose_first)
+        page.goto("/new?kind=script")
+        start = page.get_by_role("button", name="Start job")
+        expect(start).to_have_attribute("aria-disabled", "false")
+        start.click()
+        expect(page.locator("#refused")).to_contain_text("whether it heard of this is not known")
+        start.click()
+        expect(page).to_have_url(re.compile(r"/jobs/\w{12}$"))
+        page.go_back()
+        expect(start).to_have_attribute("aria-disabled", "false")
+        start.click()
+        expect(page).to_have_url(re.compile(r"/jobs/\w{12}$"))
+    assert taken[0] == taken[1] != taken[2], "who comes back and starts it again wants another"
+
+
+def test_a_file_that_was_given_up_for_another_does_not_come_back(
+    browser: Browser, yard: LiveYard, tmp_path: Path
+) -> None:
+    """However late its upload ends."""
+
+    def hold_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        held.append(route)
+
+    held: list[Route] = []
+    for name in ("first.jsonl", "second.jsonl"):
+        (tmp_path / name).write_text(f'{{"prompt": "{name}", "completion": "plum"}}\n')
+    with visit(browser, yard.url) as page:
+        page.route("**/api/v1/datasets", hold_first)
+        page.goto("/new?kind=sft")
+        upload, file = page.get_by_label("New data"), page.get_by_label("Job file")
+        with page.expect_request("**/api/v1/datasets"):
+            upload.set_input_files(tmp_path / "first.jsonl")
+        upload.set_input_files(tmp_path / "second.jsonl")
+        expect(page.locator("#upload-says")).to_have_text("second.jsonl: 1 rows, all readable")
+        expect(file).to_have_value(re.compile(r"dataset:\w+"))
+        chosen = re.findall(r"dataset:\w+", file.input_value())
+        with page.expect_response("**/api/v1/datasets"):
+            held[0].continue_()
+        page.locator("#form").get_by_label("Name", exact=True).fill("after both")
+        expect(file).to_have_value(re.compile("name: after both"))
+        assert re.findall(r"dataset:\w+", file.input_value()) == chosen
+        expect(page.locator("#upload-says")).to_have_text("second.jsonl: 1 rows, all readable")
+
+
+def test_a_form_that_is_sent_twice_at_once_is_sent_once(browser: Browser, yard: LiveYard) -> None:
+    asked: list[str] = []
+    with visit(browser, yard.url) as page:
+        page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
+        page.goto("/settings")
+        page.get_by_role("button", name="New channel…").click()
+        form = page.get_by_role("dialog", name="New channel")
+        form.get_by_label("Name").fill("twice")
+        form.get_by_label("By").select_option("webhook")
+        form.get_by_label("Address").fill("http://127.0.0.1:9/nobody")
+        form.locator("form").evaluate("form => { form.requestSubmit(); form.requestSubmit(); }")
+        expect(page.locator("#made-channel code")).to_contain_text("whsec_")
+        page.get_by_role("button", name="Remove").click()
+        expect(page.locator("#live-channels li")).to_have_count(0)
+    assert asked.count(f"POST {yard.url}/api/v1/channels") == 1
+
+
+def test_a_job_that_is_taken_up_again_is_followed_again(browser: Browser, yard: LiveYard, tmp_path: Path) -> None:
+    """Log, feed and curves had come to their end with the job."""
+    gate, name = tmp_path / "gate", "taken up again"
+    command = f"echo tried; test -e {gate}"
+    job_id = yard.client.submit({"kind": "script", "name": name, "command": command}).id
+    yard.wait_for_end(job_id)
+    with visit(browser, yard.url) as page:
+        page.goto(f"/jobs/{job_id}")
+        expect(page.locator("#log-says")).to_have_text("complete")
+        expect(page.locator("#log").get_by_text("tried", exact=True)).to_have_count(1)
+        gate.touch()
+        page.get_by_role("button", name=re.compile("^Retry")).first.click()
+        expect(page.locator(".state.filled").first).to_have_text("Completed")
+        expect(page.locator("#log").get_by_text("tried", exact=True)).to_have_count(2)
+        expect(page.locator("#log-says")).to_have_text("complete")
+
+
 def test_a_cut_connection_is_said_and_everything_is_caught_up(
     browser: Browser, yard: LiveYard, program: Path, tmp_path: Path
 ) -> None:

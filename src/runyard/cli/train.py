@@ -79,7 +79,7 @@ class Run:
             self._show(child, view)
             is_whole = child.returncode == 0 and not self.was_told
             if is_whole and self.command.after and any(self.rundir.final.iterdir()):
-                child = stack.enter_context(self._start(self.command.after, self.rundir.root, {}))
+                child = self.child = stack.enter_context(self._start(self.command.after, self.rundir.root, {}))
                 self._show(child, view)
         code = child.returncode if child.returncode >= 0 else 128 - child.returncode
         obeyed = (BY_SIGTERM, 0) if self.is_script else (BY_SIGTERM,)  # a trainer of ours ends with 0 when it is done

@@ -164,6 +164,7 @@ class Notices:
                 return
             delivery, channel = found
             is_off = not channel.enabled or bool(await _switched_off(session, [channel]))
+        sent_to = channel.sealed
         if not is_off:
             context.require_lead()
             outcome = await deliveries.send(delivery, channel, context.limits, context.clock())
@@ -177,7 +178,7 @@ class Notices:
             if is_off:
                 deliveries.give_up(delivery, "the channel is switched off")
             else:
-                deliveries.note(delivery, channel, outcome, context.clock(), random.random())
+                deliveries.note(delivery, channel, sent_to, outcome, context.clock(), random.random())
 
     async def _forget(self) -> None:
         now = self._context.monotonic()

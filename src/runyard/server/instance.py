@@ -113,8 +113,9 @@ def private_key(home: Path) -> bytes:
 
 def write_once(path: Path, content: bytes) -> None:
     """Raises FileExistsError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # By chance, not by process: two containers on one folder may both be process 1.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

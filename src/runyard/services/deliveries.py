@@ -73,16 +73,18 @@ async def send(delivery: Delivery, channel: Channel, context: Context, now: floa
     return await webhooks.send(context.outbound, target.url, target.secrets(now), delivery.id, delivery.body, now)
 
 
-def note(delivery: Delivery, channel: Channel, outcome: Outcome, now: float, chance: float) -> None:
-    """What became of a try, and when the next one is; `chance` is from 0 to 1."""
+def note(delivery: Delivery, channel: Channel, sent_to: bytes, outcome: Outcome, now: float, chance: float) -> None:
+    """What became of a try, and when the next one is; `sent_to` is what the channel had `sealed` when it was made, and
+    `chance` is from 0 to 1."""
+    is_gone = outcome.gone and channel.sealed == sent_to  # else it leads somewhere else by now
     delivery.tries += 1
     delivery.tried_at, delivery.response_code, delivery.last_error = now, outcome.code, outcome.error
-    pause = None if outcome.delivered or outcome.gone else notices.pause(delivery.tries, chance, outcome.retry_after)
+    pause = None if outcome.delivered or is_gone else notices.pause(delivery.tries, chance, outcome.retry_after)
     delivery.next_at = None if pause is None else now + pause
     delivery.status = "delivered" if outcome.delivered else "failed" if pause is None else queries.PENDING
     if outcome.delivered:
         delivery.delivered_at = now
-    if outcome.gone:
+    if is_gone:
         channel.enabled, channel.disabled_because = (
             False,
             "the receiver says that nobody wants to be told there any more",

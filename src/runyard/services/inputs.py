@@ -17,11 +17,22 @@ from runyard.services.context import Context
 
 
 async def require_unchanged(job: Job, caller: Caller, context: Context) -> None:
-    """Raise InvalidError when data or model were removed, or data changed, while the job did not run, or its model's
-    own code is no longer trusted; ForbiddenError when its tenant may no longer run scripts.
+    """Raise what `require_there` raises, and InvalidError when data have changed while the job did not run.
 
     Reads whole files: not for the middle of a transaction.
     """
+    require_there(job, caller, context)
+    if problems := await asyncio.to_thread(_changed, job):
+        raise InvalidError(
+            "the data have changed since the job was submitted",
+            hint=f"submit a new job; with --continue {job.id} it begins with what this one has learned",
+            problems=problems,
+        )
+
+
+def require_there(job: Job, caller: Caller, context: Context) -> None:
+    """Raise InvalidError when data or model were removed, or the model's own code is no longer trusted; ForbiddenError
+    when the job's tenant may no longer run scripts."""
     if job.kind == "script":
         sources.require_scripts(caller)
     sources.require_trust(job.spec, context)
@@ -29,12 +40,6 @@ async def require_unchanged(job: Job, caller: Caller, context: Context) -> None:
     problems = commands.missing(ScriptSpec.model_validate(spec)) if job.kind == "script" else list(_gone(spec))
     if problems:
         raise InvalidError("what the job names is gone", problems=problems)
-    if problems := await asyncio.to_thread(_changed, job):
-        raise InvalidError(
-            "the data have changed since the job was submitted",
-            hint=f"submit a new job; with --continue {job.id} it begins with what this one has learned",
-            problems=problems,
-        )
 
 
 def _gone(spec: Mapping[str, Any]) -> Iterator[Problem]:

@@ -267,18 +267,31 @@ async def _require_inputs(session: Session, submission: Submission, context: Con
     spec = submission.spec
     if isinstance(spec, ScriptSpec):
         return
-    problems = [
-        Problem(field=data.field, message=f"the data set {data.upload.id} was deleted: upload it again")
-        for data in submission.resolved.data
-        if data.upload and not await datasets.get(session, data.upload.id)
-    ]
+    problems = await deleted(session, submission.resolved)
     if spec.continue_from is not None:
         try:
-            await origins.find(session, spec.continue_from, context)
+            newest = await origins.find(session, spec.continue_from, context)
+            _require_kept(submission.resolved.spec, newest.folder)
         except ValueError as error:
             problems.append(Problem(field="continue_from", message=str(error)))
     if problems:
         raise InvalidError("what the job names is gone", problems=problems)
+
+
+async def deleted(session: Session, resolved: Resolved) -> list[Problem]:
+    """Uploads that were there when they were looked for, and are not any more."""
+    return [
+        Problem(field=data.field, message=f"the data set {data.upload.id} was deleted: upload it again")
+        for data in resolved.data
+        if data.upload and not await datasets.get(session, data.upload.id)
+    ]
+
+
+def _require_kept(resolved: Spec, newest: str) -> None:
+    """Raise ValueError when a job that still runs has replaced the checkpoint that was found by a newer one."""
+    found = None if isinstance(resolved, ScriptSpec) else resolved.continue_from
+    if found and found != newest and not Path(found).is_dir():
+        raise ValueError(f"its checkpoint {Path(found).name} was removed a moment ago: submit the job again")
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:

@@ -4,8 +4,10 @@ Which algorithms and whose keys are good is settled here, by the settings alone:
 is taken for it, but the id of one of the issuer's own keys.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +48,7 @@ class Tokens:
         self._issuer, self._fetch, self._clock = issuer, fetch, clock
         self._keys: dict[str, PyJWK] = {}
         self._fetched = float("-inf")
+        self._turn = asyncio.Lock()
 
     async def subject(self, token: str) -> tuple[str, float]:
         """Whose token it is, and until when. Raises NotSignedInError for one that is not good."""
@@ -69,23 +72,27 @@ class Tokens:
         kid = jwt.get_unverified_header(token).get("kid")
         if not isinstance(kid, str):
             raise ValueError("it does not say which key of its issuer signed it")
-        age = self._clock() - self._fetched
-        if age > KEPT_SECONDS or (kid not in self._keys and age > PAUSE_SECONDS):
-            await self._renew()
+        # Who knows the key already need not wait for those who are fetching.
+        if self._is_due(kid) and not (kid in self._keys and self._turn.locked()):
+            async with self._turn:
+                if self._is_due(kid):
+                    await self._renew()
         if kid not in self._keys:
             raise ValueError("its issuer has no such key")
         return self._keys[kid]
 
+    def _is_due(self, kid: str) -> bool:
+        age = self._clock() - self._fetched
+        return age > KEPT_SECONDS or (kid not in self._keys and age > PAUSE_SECONDS)
+
     async def _renew(self) -> None:
         """An issuer that can't be reached has the keys that it had."""
         assert self._issuer.jwks_url is not None, "there is a key or an address of keys"
-        self._fetched = self._clock()
-        try:
+        with suppress(OSError, ValueError, PyJWTError):
             found = json.loads(await self._fetch(self._issuer.jwks_url))
             keys = PyJWKSet.from_dict(found).keys
-        except (OSError, ValueError, PyJWTError):
-            return
-        self._keys = {key.key_id: key for key in keys if key.key_id and _may_sign(key, self._issuer)}
+            self._keys = {key.key_id: key for key in keys if key.key_id and _may_sign(key, self._issuer)}
+        self._fetched = self._clock()
 
 
 def _may_sign(key: PyJWK, issuer: Issuer) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from runyard.domain.errors import InvalidError, NoRoomError, TooLargeError
+from runyard.domain.errors import DatabaseDownError, InvalidError, NoRoomError, TooLargeError
 from runyard.protocol.problems import Problem
 from runyard.services.context import Context
 from runyard.services.sources import DATA_ENDINGS
@@ -63,7 +63,10 @@ class Incoming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if error is not None or not self._kept:
+        # A row may name it when an answer of the database got lost, or nobody waited for it: better a folder without
+        # a row than a row without its folder.
+        is_unsure = isinstance(error, DatabaseDownError) or not isinstance(error, Exception | None)
+        if not self._kept or (error is not None and not is_unsure):
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(self, piece: bytes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ipaddress
 import json
+import os
 import socket
 import ssl
 import time
@@ -22,6 +23,7 @@ from tests.integration.server.test_serve import serving
 
 from runyard.db.database import Database
 from runyard.domain.access import LOCAL, Role
+from runyard.server import instance
 from runyard.server.instance import make_private
 from runyard.services import accounts
 
@@ -143,3 +145,19 @@ def test_the_secret_of_the_installation_is_made_once_and_for_the_owner_alone(hom
     with serving(home):
         assert (home / "secret.key").read_bytes() == first
     assert not list(home.glob(".secret.key.*"))
+
+
+def test_of_two_that_make_the_secret_at_once_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have the same number of process, each in a container of its own."""
+    path, link = tmp_path / "secret.key", os.link
+
+    def meanwhile(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        instance.write_once(path, b"of the second")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", meanwhile)
+    with pytest.raises(FileExistsError):
+        instance.write_once(path, b"of the first")
+    assert path.read_bytes() == b"of the second"
+    assert list(tmp_path.iterdir()) == [path]

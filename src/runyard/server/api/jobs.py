@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Response
 
+from runyard.db.tables import Job
 from runyard.domain.advice import Advice
-from runyard.domain.errors import InvalidError
+from runyard.domain.errors import InvalidError, NotReadyError
 from runyard.domain.lifecycle import Cause, State
 from runyard.protocol.specs import JobSpec, Spec
 from runyard.schemas.facts import JobChange
@@ -184,11 +185,12 @@ async def retry(desk: ToSubmit, job_id: str, how: Annotated[Retry | None, Body()
     if how is None or not how.fix:
         return await _ask(desk, job_id, Cause.RETRY_ASKED)
     yard = desk.yard
-    await _require_unchanged(desk, job_id)
+    looked = await _require_unchanged(desk, job_id)
     async with desk.write(job_id, {"fix": True}) as session:
         job = await jobs.to_change(session, job_id, desk.caller)
         fixed = await fixes.made(session, job)
         if fixed is None:
+            _require_usable(desk, job, looked)
             await submissions.require_place(session, job, yard.context, yard.clock())
             making = fixes.Making(new_id(), desk.caller.user, yard.clock())
             fixed = await fixes.submit(session, job, making, yard.context)
@@ -196,11 +198,23 @@ async def retry(desk: ToSubmit, job_id: str, how: Annotated[Retry | None, Body()
     return await _detail(desk, fixed.id)
 
 
-async def _require_unchanged(desk: Desk, job_id: str) -> None:
+async def _require_unchanged(desk: Desk, job_id: str) -> bool:
+    """False for a job that does not rest, whose inputs were not looked at."""
     async with desk.read() as session:
         job = await jobs.to_change(session, job_id, desk.caller)
-    if job.state in RESTING:
-        await inputs.require_unchanged(job, desk.caller, desk.yard.context)
+    if job.state not in RESTING:
+        return False
+    await inputs.require_unchanged(job, desk.caller, desk.yard.context)
+    return True
+
+
+def _require_usable(desk: Desk, job: Job, looked: bool) -> None:
+    """Much may happen while inputs are looked at: the job comes to rest only then, or they go."""
+    if job.state not in RESTING:
+        return
+    if not looked:
+        raise NotReadyError(f"job {job.id} has come to rest only now", hint="ask again")
+    inputs.require_there(job, desk.caller, desk.yard.context)
 
 
 @router.post("/{job_id}/keep", operation_id="keep_job", responses=failing(400, 404, 413, 415))
@@ -213,11 +227,11 @@ async def keep(desk: ToSubmit, job_id: str, ask: KeepAsk) -> JobDetail:
 
 async def _ask(desk: Desk, job_id: str, cause: Cause) -> JobDetail:
     again = cause in (Cause.RESUME_ASKED, Cause.RETRY_ASKED)
-    if again:
-        await _require_unchanged(desk, job_id)
+    looked = again and await _require_unchanged(desk, job_id)
     async with desk.write(job_id) as session:
         job = await jobs.to_change(session, job_id, desk.caller)
         if again and job.state in RESTING:
+            _require_usable(desk, job, looked)
             await submissions.require_place(session, job, desk.yard.context, desk.yard.clock())
         await jobs.ask(session, job_id, cause, desk.caller, desk.yard.clock())
     desk.yard.changed()

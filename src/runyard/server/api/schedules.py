@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from runyard.domain.errors import InvalidError
 from runyard.schemas.page import Page
 from runyard.schemas.schedules import ScheduleAsk, ScheduleRead
 from runyard.server.api import failing
@@ -29,6 +30,8 @@ async def add(desk: ToSubmit, response: Response, ask: ScheduleAsk) -> ScheduleR
     name = ask.name or ask.spec.name or submissions.default_name(resolved)
     request = schedules.Request(ask.spec, name, ask.cron, ask.at, ask.timezone)
     async with desk.write(name) as session:
+        if problems := await submissions.deleted(session, resolved):
+            raise InvalidError("what the job names is gone", problems=problems)
         schedule, created = await schedules.add(session, request, desk.caller, new_id(), yard.clock())
     yard.wake("work")
     response.status_code = 201 if created else 200

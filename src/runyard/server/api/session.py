@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from runyard.db.database import Session
 from runyard.db.queries import users
 from runyard.domain.access import Caller
 from runyard.domain.errors import NotSignedInError, TooManyRequestsError
@@ -32,9 +33,7 @@ async def sign_in(yard: ForAnybody, request: Request, response: Response, ask: S
         raise
     assert known is not None, "nobody has no password that matches"
     async with yard.database.write() as session:
-        still = await users.known(session, name)
-        if still is None or still.user.password != known.user.password:  # changed while we looked at the old one
-            raise NotSignedInError(WRONG)
+        await _require_still(session, name, known.user.password)
         found, token = await people.enter(session, name, address, yard.clock())
     return let_in(yard, request, response, found, token)
 
@@ -63,8 +62,16 @@ async def change_password(desk: ToSee, request: Request, ask: PasswordChange) ->
     await _require_password(desk.yard, request, name, user.password if user else None, ask.old)
     kept = await passwords.hashed(ask.new)
     async with desk.write(name) as session:
+        await _require_still(session, name, user.password if user else None)
         await accounts.change_password(session, desk.caller, kept)
     desk.access_changed()
+
+
+async def _require_still(session: Session, name: str, kept: str | None) -> None:
+    """Raise NotSignedInError when the password was changed, or its user shut out, while we looked at the old one."""
+    still = await users.known(session, name)
+    if still is None or still.user.password != kept:
+        raise NotSignedInError(WRONG)
 
 
 async def _require_password(yard: Yard, request: Request, name: str, kept: str | None, given: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from runyard.db.database import Session
 from runyard.db.tables import Job
-from runyard.domain.lifecycle import State
+from runyard.domain.lifecycle import ACTIVE, State
 from runyard.services import curves
 from runyard.services.curves import Wanted
 
@@ -23,7 +23,7 @@ async def of_jobs(session: Session, jobs: Iterable[Job]) -> dict[str, Curve]:
     for job in jobs:
         if job.started_at is None or job.state == State.QUEUED:
             continue
-        key = job.id, job.updated_at // FRESH_SECONDS
+        key = job.id, job.updated_at // FRESH_SECONDS if job.state in ACTIVE else job.updated_at
         if key not in _known:
             while len(_known) >= MOST:
                 _known.pop(next(iter(_known)))

@@ -25,6 +25,7 @@ export async function refresh() {
 
 async function renew() {
   if (!$("[data-live]")) return;
+  const ended = body.dataset.ended === "yes" || feed?.ended; // before it is asked: what is answered is younger
   let answer, text;
   try {
     answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -33,6 +34,8 @@ async function renew() {
   if (answer.redirected && new URL(answer.url).pathname === "/sign-in") { location.href = answer.url; return; }
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(text, "text/html");
+  if (ended && isTakenUp(page.body.dataset)) { location.reload(); return; }
+  body.dataset.attempts = page.body.dataset.attempts ?? "";
   for (const part of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(part.id);
     if (fresh) await htmx.swap({ text: fresh.outerHTML, target: part, swap: "outerMorph", transition: false, sourceElement: part });
@@ -40,6 +43,11 @@ async function renew() {
   document.title = page.title;
   document.dispatchEvent(new CustomEvent("refreshed"));
   standStill();
+}
+
+/** Has a job that had ended gone on since, though it may have ended again? All that follows it has stopped for good. */
+function isTakenUp(fresh) {
+  return "ended" in fresh && (fresh.ended !== "yes" || (fresh.attempts ?? "") !== body.dataset.attempts);
 }
 
 let timer = null, due = Infinity;
@@ -108,8 +116,8 @@ function tell(words) {
 
 // Asking for changes: always through the API, as any other program.
 
-export async function ask(method, url, content) {
-  const headers = { Accept: "application/json" };
+export async function ask(method, url, content, more = {}) {
+  const headers = { Accept: "application/json", ...more };
   const word = $("meta[name=csrf]")?.content;
   if (word) headers["X-CSRF-Token"] = word;
   if (content !== undefined && !(content instanceof FormData)) {
@@ -119,7 +127,7 @@ export async function ask(method, url, content) {
   let answer;
   try {
     answer = await fetch(url, { method, headers, body: content });
-  } catch { throw new Error("The server can't be reached; nothing was changed."); }
+  } catch { throw new Error("The server can't be reached; whether it heard of this is not known."); }
   if (answer.redirected && new URL(answer.url).pathname === "/sign-in") { location.href = answer.url; throw new Error("Sign in first."); }
   const text = await answer.text();
   const json = text && answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : null;
@@ -172,6 +180,7 @@ async function press(button) {
 
 async function send(form) {
   const wrong = form.querySelector("[data-wrong]"), button = form.querySelector("button:not([type=button])");
+  if (button?.getAttribute("aria-disabled") === "true") return;
   const fields = Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
   for (const input of form.querySelectorAll("input[type=checkbox][name]")) fields[input.name] = input.checked;
   for (const input of form.querySelectorAll("input[type=number][name]")) if (input.name in fields) fields[input.name] = Number(fields[input.name]);

@@ -96,11 +96,13 @@ async function older() {
   if (loading || place.children.length < tail) return;
   loading = true;
   tail *= 2;
-  const below = place.scrollHeight - place.scrollTop;
   try {
-    await inTurn(newest);
-    place.scrollTop = place.scrollHeight - below;
-  } catch { /* it stays as it is */ }
+    await inTurn(async () => {
+      const below = place.scrollHeight - place.scrollTop;
+      await newest();
+      place.scrollTop = place.scrollHeight - below;
+    });
+  } catch { tail /= 2; /* it stays as it is, and may be asked for again */ }
   loading = false;
 }
 

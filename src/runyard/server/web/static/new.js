@@ -88,7 +88,7 @@ function later() {
   timer = setTimeout(() => check(), WAIT_MS);
 }
 text.addEventListener("input", () => { wanted = null; later(); }); // the file says its kind: what was chosen before is void
-form.addEventListener("input", ({ target }) => { if (target.name && target.type !== "radio" && target.tagName !== "SELECT") { changes.set(target.name, target.value); later(); } });
+form.addEventListener("input", ({ target }) => { if (target.name === "data.train") uploads++; if (target.name && target.type !== "radio" && target.tagName !== "SELECT") { changes.set(target.name, target.value); later(); } });
 form.addEventListener("change", ({ target }) => {
   if (!target.name || (target.value === (applied[target.name] ?? "") && !changes.has(target.name))) return; // typed, and taken since
   changes.set(target.name, target.value);
@@ -99,19 +99,30 @@ $("kinds").addEventListener("change", ({ target }) => { changes.clear(); wanted 
 $("template")?.addEventListener("change", ({ target }) => { location.href = target.value ? `/new?template=${encodeURIComponent(target.value)}` : "/new"; });
 $("copy").onclick = async () => { try { await navigator.clipboard.writeText(text.value); toast("Copied", 2); } catch { text.select(); } };
 
+let uploads = 0; // whoever chooses another file, or names other data, has given the earlier one up
 $("new-upload").addEventListener("change", async ({ target }) => {
   const [file] = target.files, says = $("upload-says");
   if (!file) return;
+  const number = ++uploads;
   says.textContent = `Uploading ${file.name} and checking it row by row…`;
   const content = new FormData();
   content.append("file", file);
   try {
     const found = await ask("POST", "/api/v1/datasets", content);
+    if (number !== uploads) return;
     says.textContent = `${found.name}: ${found.rows} rows${found.report.bad ? `, ${found.report.bad} of them can't be used` : ", all readable"}`;
     changes.set("data.train", `dataset:${found.id}`);
     await check();
-  } catch (problem) { says.textContent = problem.message; }
+  } catch (problem) { if (number === uploads) says.textContent = problem.message; }
 });
+
+let key = "", keyOf = "";
+/** The same for as long as the job is: should its answer get lost, starting it again makes no second one. */
+function once(spec) {
+  const asked = JSON.stringify(spec);
+  if (asked !== keyOf) { keyOf = asked; key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (one) => one.toString(16).padStart(2, "0")).join(""); }
+  return { "Idempotency-Key": key };
+}
 
 start.onclick = async () => {
   if (start.getAttribute("aria-disabled") === "true") return;
@@ -122,8 +133,9 @@ start.onclick = async () => {
     await requireUsable();
     const template = $("new").dataset.template;
     const found = template
-      ? await ask("POST", `/api/v1/templates/${encodeURIComponent(template)}/jobs`, { spec })
-      : await ask("POST", "/api/v1/jobs", spec);
+      ? await ask("POST", `/api/v1/templates/${encodeURIComponent(template)}/jobs`, { spec }, once(spec))
+      : await ask("POST", "/api/v1/jobs", spec, once(spec));
+    keyOf = ""; // whoever comes back and starts the same again wants another
     location.href = `/jobs/${found.id}`;
     return;
   } catch (problem) { $("refused").textContent = problem.message; }
