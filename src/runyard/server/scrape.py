@@ -33,7 +33,8 @@ class Scrape:
 
     async def run(self) -> None:
         """Measure what nobody asks for, until cancelled; counting begins now."""
-        await self._look()
+        async with self._turn:
+            await self._look()
         await self.meters.run()
 
     async def text(self) -> bytes:

@@ -118,10 +118,10 @@ function stack([first, ...rest]) {
   if (large?.name === first.name) {
     large.names = [first.name, first.twin].filter(Boolean);
     host.querySelector(":scope > .charts")?.remove();
-    page.plots = [large];
+    drop(1);
   } else {
     host.replaceChildren();
-    page.plots = [];
+    drop(0);
     chart(first, "h2", "", host);
   }
   if (!rest.length) return;
@@ -130,9 +130,14 @@ function stack([first, ...rest]) {
   for (const one of rest) chart(one, "h3", "small", grid.appendChild(document.createElement("div")));
 }
 
+/** The first so many stay: one that is only forgotten would go on following the cursor. */
+function drop(kept) {
+  for (const plot of page.plots.splice(kept)) plot.plot?.destroy();
+}
+
 function side(shown) {
   host.replaceChildren();
-  page.plots = [];
+  drop(0);
   const head = host.appendChild(document.createElement("div"));
   head.className = "title";
   head.innerHTML = "<h2>Curves</h2>";

@@ -71,19 +71,28 @@ document.getElementById("filters").addEventListener("submit", ({ target }) => {
 // The list goes on when its end comes into sight.
 
 let fetching = false;
+const older = () => document.getElementById("older");
 new IntersectionObserver(async ([entry]) => {
-  const older = document.getElementById("older");
-  if (!entry.isIntersecting || !older || fetching) return;
+  if (!entry.isIntersecting || !older() || fetching) return;
   fetching = true;
   try {
-    const page = new DOMParser().parseFromString(await (await fetch(older.href)).text(), "text/html");
-    document.querySelector("#jobs tbody").append(...page.querySelectorAll("#jobs tbody tr"));
-    const next = page.getElementById("older");
-    if (next) older.href = next.href; else older.remove();
-    live.removeAttribute("data-live"); // rows that were added would vanish with the next look
-    show();
+    let page, href;
+    do { // until it is what follows the list as it is now: it may be renewed meanwhile
+      ({ href } = older());
+      page = new DOMParser().parseFromString(await (await fetch(href)).text(), "text/html");
+    } while (older() && older().href !== href);
+    append(page);
   } catch { /* the link stays, to be tried by hand */ }
   fetching = false;
 }, { rootMargin: "400px" }).observe(document.querySelector("main").appendChild(document.createElement("div")));
+
+function append(page) {
+  if (!older()) return;
+  document.querySelector("#jobs tbody").append(...page.querySelectorAll("#jobs tbody tr"));
+  const next = page.getElementById("older");
+  if (next) older().href = next.href; else older().remove();
+  live.removeAttribute("data-live"); // rows that were added would vanish with the next look
+  show();
+}
 
 show();

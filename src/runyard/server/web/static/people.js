@@ -2,11 +2,13 @@
 
 import { ask, toast } from "./frame.js";
 
+let turn = Promise.resolve(); // one after the other: the last that was chosen holds
 for (const select of document.querySelectorAll("[data-change]")) {
-  select.onchange = async () => {
-    try { await ask("PATCH", select.dataset.change, { [select.dataset.field]: select.value }); toast(`${select.ariaLabel}: ${select.value}`); }
-    catch (problem) { toast(problem.message); location.reload(); }
-  };
+  select.onchange = () => { const { value } = select; turn = turn.then(() => change(select, value)); };
+}
+async function change(select, value) {
+  try { await ask("PATCH", select.dataset.change, { [select.dataset.field]: value }); toast(`${select.ariaLabel}: ${value}`); }
+  catch (problem) { toast(problem.message); location.reload(); }
 }
 const quota = document.getElementById("quota-form"), of = (id) => document.getElementById(`quota-${id}`);
 quota.addEventListener("submit", async (event) => {
