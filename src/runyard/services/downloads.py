@@ -26,6 +26,7 @@ MODEL_HINTS = {
     State.FAILED: "retry it: it goes on from its last checkpoint, which can be downloaded, too",
     State.CANCELLED: "retry it: it goes on from its last checkpoint, which can be downloaded, too",
     State.PAUSED: "resume it; its checkpoints can be downloaded meanwhile",
+    State.COMPLETED: "it left no file in its folder `final`, or that was removed since; its logs can be downloaded",
 }
 
 

@@ -121,6 +121,17 @@ async def test_a_model_that_is_not_there_yet(api: Any, engine: Any, trainer: Tra
     assert (await api.get(f"/api/v1/jobs/{trainer.job_id}/download/model")).status_code == 200
 
 
+async def test_no_model_is_offered_where_there_is_none(api: Any, engine: Any, trainer: Trainer) -> None:
+    """As of a script that wrote its results elsewhere."""
+    download = f"/api/v1/jobs/{trainer.job_id}/download/model"
+    await engine.complete(trainer.job_id)
+    assert "it left no file" in (await api.get(download)).json()["hint"]
+    assert download not in (await api.get(f"/jobs/{trainer.job_id}")).text
+    await trainer.artifact("final/weights.safetensors", b"all that was learned")
+    assert download in (await api.get(f"/jobs/{trainer.job_id}")).text
+    assert (await api.get(download)).status_code == 200
+
+
 async def test_a_model_that_was_changed_is_not_passed_off_as_the_one_trained(
     api: Any, engine: Any, trainer: Trainer, tmp_path: Path
 ) -> None:

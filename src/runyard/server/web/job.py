@@ -21,6 +21,7 @@ from runyard.server.deps import Desk, ToSee
 from runyard.server.web import samples, shown, states, words
 from runyard.server.web.frame import LOOKED, MOST_LOOKED, Sight, render
 from runyard.services import analytics, artifacts, fixes, jobs, queue, templates
+from runyard.services.downloads import MODEL_KINDS
 from runyard.services.jobs import History
 from runyard.services.queue import Standing
 
@@ -89,6 +90,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         checkpoints=sorted(there, key=lambda item: -item.step),
         files=files[:MOST_FILES],
         more_files=max(0, len(files) - MOST_FILES),
+        has_model=any(file.kind in MODEL_KINDS for file in files),
         told=[item for event in told if (item := _told(event))],
         settings=_settings(job.spec)[:MOST_SETTINGS],
         yaml=yamlfile.written(job.spec),
