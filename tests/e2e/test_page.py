@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Request, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 from tests.e2e.browser import WAIT_MILLISECONDS, launched, visit
 from tests.integration.engine.receiver import listening
 
@@ -282,16 +282,22 @@ def test_a_file_that_was_given_up_for_another_does_not_come_back(
         expect(page.locator("#upload-says")).to_have_text("second.jsonl: 1 rows, all readable")
 
 
+def new_channel(page: Page, name: str, address: str) -> Locator:
+    """The form for a webhook, filled in but not sent."""
+    page.goto("/settings")
+    page.get_by_role("button", name="New channel…").click()
+    form = page.get_by_role("dialog", name="New channel")
+    form.get_by_label("Name").fill(name)
+    form.get_by_label("By").select_option("webhook")
+    form.get_by_label("Address").fill(address)
+    return form
+
+
 def test_a_form_that_is_sent_twice_at_once_is_sent_once(browser: Browser, yard: LiveYard) -> None:
     asked: list[str] = []
     with visit(browser, yard.url) as page:
         page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
-        page.goto("/settings")
-        page.get_by_role("button", name="New channel…").click()
-        form = page.get_by_role("dialog", name="New channel")
-        form.get_by_label("Name").fill("twice")
-        form.get_by_label("By").select_option("webhook")
-        form.get_by_label("Address").fill("http://127.0.0.1:9/nobody")
+        form = new_channel(page, "twice", "http://127.0.0.1:9/nobody")
         form.locator("form").evaluate("form => { form.requestSubmit(); form.requestSubmit(); }")
         expect(page.locator("#made-channel code")).to_contain_text("whsec_")
         page.get_by_role("button", name="Remove").click()
@@ -425,12 +431,7 @@ def test_an_evaluation_that_comes_later_joins_the_curve_that_is_there(
 def test_a_channel_is_made_tried_and_removed(browser: Browser, yard: LiveYard) -> None:
     with listening() as receiver, visit(browser, yard.url, refusals=True) as page:
         page.add_init_script("window.setInterval = () => 0")  # nothing is renewed but by what is pressed
-        page.goto("/settings")
-        page.get_by_role("button", name="New channel…").click()
-        form = page.get_by_role("dialog", name="New channel")
-        form.get_by_label("Name").fill("ci")
-        form.get_by_label("By").select_option("webhook")
-        form.get_by_label("Address").fill("nonsense")
+        form = new_channel(page, "ci", "nonsense")
         form.get_by_label("completed").uncheck()
         form.get_by_role("button", name="Make channel").click()
         expect(form.locator(".wrong")).to_contain_text("url")

@@ -91,6 +91,7 @@ class Run:
     def _begun(self) -> "subprocess.Popen[bytes]":
         for folder in (self.rundir.attempt(self.attempt), *self.command.folders):
             folder.mkdir(parents=True, exist_ok=True)
+        self.rundir.stop_request.unlink(missing_ok=True)
         secrets = {name: os.environ[secret] for name, secret in self.command.secrets.items()}
         return self._start(self.command.argv, self.command.cwd, {**self.command.env, **secrets})
 

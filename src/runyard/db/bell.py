@@ -56,8 +56,12 @@ class Bell:
                         await self._rung.wait()
                 self._rung.clear()
                 topics, self._topics = self._topics, set()
-                for topic in topics or ("",):
-                    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, topic, timeout=PROBE_SECONDS)
+                try:
+                    for topic in topics or ("",):
+                        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, topic, timeout=PROBE_SECONDS)
+                except BaseException:
+                    self.ring(*topics)  # again, once there is another connection
+                    raise
 
     def _hear(self, connection: Any, sender: int, _: str, topic: Any) -> None:
         if sender != connection.get_server_pid() and topic in self._heard:

@@ -76,14 +76,21 @@ class _LongCursor(_Cursor):
         self._rows = super().fetchall()[::-1]
 
     async def _in_thread(self, execute: Callable[[], object]) -> None:
+        """Comes back when the thread is done, however often it is cancelled: two must not use the connection at once,
+        and one of the two may close it."""
         running = asyncio.get_running_loop().run_in_executor(THREADS, execute)
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            while not running.done():  # two must not use the connection at once
+        cancelled: asyncio.CancelledError | None = None
+        while not running.done():
+            try:
+                await asyncio.wait([running], timeout=INTERRUPT_SECONDS if cancelled else None)
+            except asyncio.CancelledError as error:
+                cancelled = error
+            if cancelled is not None:
                 self.connection.interrupt()  # is of no effect on what has not begun
-                await asyncio.wait([running], timeout=INTERRUPT_SECONDS)
-            raise
+        if cancelled is not None:
+            running.exception()  # most likely of the interrupt, of which nobody asked to hear
+            raise cancelled
+        running.result()
 
     def fetchone(self) -> Any:
         return self._rows.pop() if self._rows else None

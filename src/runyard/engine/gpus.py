@@ -113,6 +113,8 @@ class Guard:
         now = self._context.monotonic()
         if held and now - self._waiting_since.setdefault(attempt.id, now) < RELEASE_SECONDS:
             return False
+        # Before it is released: whoever sees it released must see what is put aside.
+        self._unusable = self._unusable | {gpu: _aside(why) for gpu, why in held.items()}
         async with self._context.database.write() as session:
             if not await attempts.release(session, attempt.id, self._context.clock()):
                 return False
@@ -155,7 +157,11 @@ class Guard:
             aside = await quarantines.of_machine(session, self._context.machine.name)
         others = {gpu: gpus.used_by_others(usage, seen.ours, gpu in held) for gpu, usage in seen.usage.items()}
         unusable = {gpu: why for gpu, why in others.items() if why is not None}
-        self._unusable = unusable | {row.gpu: f"put aside: {row.cause}" for row in aside}
+        self._unusable = unusable | {row.gpu: _aside(row.cause) for row in aside}
+
+
+def _aside(why: str) -> str:
+    return f"put aside: {why}"
 
 
 def _why_not(quarantine: Quarantine, seen: Seen) -> str | None:

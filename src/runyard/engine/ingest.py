@@ -59,6 +59,8 @@ class Source:
     mask: Mask = field(default_factory=Mask)
     """What must not be shown of all that it says."""
     backoff: Backoff = field(default_factory=Backoff)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Who reads beside another would read the same lines."""
     count: rollups.Count | None = None
     """What the job's events had come to when `offset` was committed: nobody else adds to it."""
 
@@ -123,15 +125,17 @@ class Ingest:
 
     async def _take(self, source: Source) -> bool:
         """False if there was nothing new."""
-        start = source.offset
-        lines, end = await self._context.executor.read_events(source.handle, start)
-        if end == start:
-            return False
-        with self._context.traces.span("engine.ingest", {"runyard.job": source.job_id, "runyard.lines": len(lines)}):
-            return await self._put(source, lines, start, end)
+        async with source.turn:
+            lines, end = await self._context.executor.read_events(source.handle, source.offset)
+            if end == source.offset:
+                return False
+            about: dict[str, str | int] = {"runyard.job": source.job_id, "runyard.lines": len(lines)}
+            with self._context.traces.span("engine.ingest", about):
+                return await self._put(source, lines, end)
 
-    async def _put(self, source: Source, lines: list[bytes], start: int, end: int) -> bool:
-        """The lines between two offsets, unless somebody has put them meanwhile; False if another engine reads now."""
+    async def _put(self, source: Source, lines: list[bytes], end: int) -> bool:
+        """The lines from where it was read to, up to this offset; False if another engine reads now."""
+        start = source.offset
         async with self._context.database.write() as session:
             attempt = await attempts.held(session, source.attempt_id, self._context.token)
             job = await jobs.get(session, source.job_id)

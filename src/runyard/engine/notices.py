@@ -77,10 +77,10 @@ class Notices:
                 first = min([newest, *(channel.after_event for channel in wanted)]) if begun is None else begun
                 self._position = min(first, newest)
         behind = newest - self._position if wanted else 0
-        news, off = await self._news(wanted, behind) if behind > 0 else ([], set())
+        news, channels = await self._news(behind) if behind > 0 else ([], [])
         last = news[-1].id if news else 0  # it may have come after `newest` was read
         position = last if len(news) == PAGE else max(newest, last)
-        new = self._made([channel for channel in wanted if channel.user not in off or channel.of == "tenant"], news)
+        new = self._made(channels, news)
         if new or position - self._written >= MOST_UNWRITTEN:
             async with context.database.write() as session:
                 if (await queries.cursor(session) or 0) > self._position:
@@ -93,12 +93,16 @@ class Notices:
         self._position = position
         return len(news) == PAGE
 
-    async def _news(self, wanted: Sequence[Channel], behind: int) -> tuple[list[Told], set[str]]:
-        """And who is not to be told of it; to catch up with much keeps nothing else waiting."""
+    async def _news(self, behind: int) -> tuple[list[Told], Sequence[Channel]]:
+        """And who is to be told of it; to catch up with much keeps nothing else waiting."""
         assert self._position is not None, "it was found out where to read on"
         async with self._context.database.read(long=behind > MUCH) as session:
             news = await queries.news(session, self._position, PAGE)
-            return news, await _switched_off(session, wanted) if news else set()
+            if not news:
+                return [], []
+            wanted = await channel_rows.enabled(session)  # after the news: one that was made before them is there
+            off = await _switched_off(session, wanted)
+            return news, [channel for channel in wanted if channel.user not in off or channel.of == "tenant"]
 
     def _made(self, channels: Sequence[Channel], news: Sequence[Told]) -> list[Delivery]:
         by_tenant: dict[str, list[Channel]] = {}

@@ -39,7 +39,7 @@ class Scheduler:
         self._allowances = Allowances(context)
         self._next_start: float | None = None
         self._told: dict[str, Wait] | None = None
-        """What the rows of waiting jobs say; None until that is known."""
+        """What was written to the rows of waiting jobs; None until that is known."""
         self._telling_since, self._told_since = float("-inf"), 0
         self._is_behind = False
         """There is more to tell than was told."""
@@ -78,7 +78,7 @@ class Scheduler:
         """Is there no room for any more?"""
         async with self._context.database.read(long=self._line_is_long) as session:
             plan = await self._plan(session)
-            before = {id_: None for id_ in await queue.told(session)} if self._told is None else self._told
+            before = await self._told_before(session)
         waits = {wait.job_id: wait for wait in plan.waits}
         news = [wait for wait in plan.waits if self._is_news(before.get(wait.job_id), wait)]
         self._is_behind = bool(news) and not self._may_tell(len(news))
@@ -102,6 +102,11 @@ class Scheduler:
         self._context.notify()
         return plan.is_full
 
+    async def _told_before(self, session: Session) -> dict[str, Wait | None]:
+        """What the rows of waiting jobs say. Who has left the line since and come back has to be told again."""
+        known = self._told or {}
+        return {id_: known.get(id_) for id_ in await queue.told(session, self._told)}
+
     async def _plan(self, session: Session) -> Plan:
         """What is read here can only have changed in ways that `_start` sees when it is applied: nobody else places."""
         context, now = self._context, self._context.clock()
@@ -113,9 +118,9 @@ class Scheduler:
         if shortage := context.limits.shortage():
             waits = [Wait(job.job_id, place, shortage) for place, job in enumerate(line[:TOLD], 1)]
             return Plan([], [], waits)
-        machine = context.machine.without(context.unusable())
-        held = await attempts.taken(session, machine.name, context.owner)
+        held = await attempts.taken(session, context.machine.name, context.owner)
         quotas = await self._allowances.now(session)
+        machine = context.machine.without(context.unusable())  # after `taken`: what was let go of may be put aside
         plan = placement.plan(line, held, [machine], now, quotas, TOLD)
         if plan.is_full or len(line) < HEAD:
             return plan

@@ -78,7 +78,11 @@ class Supervisor:
     async def _take_all(self) -> set[str]:
         now = asyncio.get_running_loop().time()
         self._due = now + IDLE_SECONDS  # before we ask: whoever has a wish meanwhile makes it earlier
-        self._mine = {attempt.id: (attempt, job) for attempt, job in await self._claim()}
+        try:
+            self._mine = {attempt.id: (attempt, job) for attempt, job in await self._claim()}
+        except Exception:
+            self._due = 0.0
+            raise
         if self._mine:
             self._due = min(self._due, now + ACTIVE_SECONDS)
         self._forget_all_but(ids := set(self._mine))
@@ -125,6 +129,9 @@ class Supervisor:
 
     async def _launch(self, attempt: Attempt, job: Job) -> None:
         """Start the trainer, unless it turns out that it was started before somebody could write it down."""
+        async with self._context.database.read() as session:
+            if await attempts.held(session, attempt.id, self._context.token) is None:
+                return  # it ended before it was handed to us
         order = Order(self._context, attempt, job)
         try:
             handle = await self._context.executor.find(order.launch)

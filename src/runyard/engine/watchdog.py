@@ -47,11 +47,7 @@ class Watchdog:
             return None
         overdue = await self._judge(watch, attempt, source)
         await self._keep(attempt, watch)
-        if not overdue:
-            return None
-        if not await self._ingest.read_to_now(source):
-            return None  # we are late, rather than the trainer
-        return await self._judge(watch, attempt, source)
+        return await self._judge_by_all(watch, attempt, source) if overdue else None
 
     def begin(self) -> dict[str, Any]:
         """For an attempt that is launched now: from here on its time counts, whichever server looks."""
@@ -69,16 +65,21 @@ class Watchdog:
         """Keep the cause, for a server that comes after us, too; the stacks; and say so."""
         self._moves[attempt.id] = source.signs.moves
         path = await self._dump(attempt) if overdue.reason == "stalled" else None
+        still = await self._judge_by_all(self._watches[attempt.id], attempt, source)
+        if still is None:
+            return  # it lives again
+        overdue = still
         found = await self._describe(attempt, source, path) if path else None
         where = f"; what it was doing is in {path}" if found else ""
         notice = Occasion.STALLED if overdue.reason == "stalled" else None
         message = events.Message(attempt.number, f"{overdue.message}{where}", notice=notice)
         now = self._context.clock()
         async with self._context.database.write() as session:
-            values = {"stop_reason": overdue.reason, "message": overdue.message}
-            if not await attempts.save(session, attempt.id, self._context.token, **values):
-                return
-            attempt.stop_reason, attempt.message = overdue.reason, overdue.message
+            held = await attempts.held_with_job(session, attempt.id, self._context.token)
+            if held is None or held[1].state in attempts.STOPPING:
+                return  # somebody else has ended it, or asked it to leave
+            for row in (held[0], attempt):
+                row.stop_reason, row.message = overdue.reason, overdue.message
             if path and found:
                 await artifacts.record(session, attempt.job_id, path, self._context.new_id(), found)
             await events.say(session, attempt.job_id, now, message)
@@ -91,6 +92,10 @@ class Watchdog:
         for memory in (self._watches, self._moves):
             for attempt_id in memory.keys() - ids:
                 del memory[attempt_id]
+
+    async def _judge_by_all(self, watch: Watch, attempt: Attempt, source: Source) -> Overdue | None:
+        """By all that it has said up to now; None if that is too much to read: we are late, rather than the trainer."""
+        return await self._judge(watch, attempt, source) if await self._ingest.read_to_now(source) else None
 
     async def _judge(self, watch: Watch, attempt: Attempt, source: Source) -> Overdue | None:
         written = await asyncio.to_thread(self._written, attempt) if watch.limits.heeds_output else 0

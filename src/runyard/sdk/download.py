@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO
 
 from runyard.protocol import names
@@ -85,15 +86,19 @@ def free(to: Path) -> Path:
     to = to.absolute()
     is_empty = to.is_dir() and not any(to.iterdir())
     if to.exists() and not is_empty:
-        raise ClientError(f"{to} exists already", hint="choose another place with --output, or remove it first")
+        raise _taken(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     return to
+
+
+def _taken(to: Path) -> ClientError:
+    return ClientError(f"{to} exists already", hint="choose another place with --output, or remove it first")
 
 
 @contextmanager
 def beside(to: Path) -> Iterator[BufferedRandom]:
     """A file in the target's folder, gone at the end unless it was given its name."""
-    path = to.with_name(f".{to.name}.{os.getpid()}")
+    path = to.with_name(f".{to.name}.{token_hex(8)}")
     try:
         with path.open("wb+") as part:
             yield part
@@ -102,12 +107,18 @@ def beside(to: Path) -> Iterator[BufferedRandom]:
 
 
 def keep(part: BufferedRandom, to: Path) -> None:
+    """Raises ClientError when something else came there meanwhile."""
     part.flush()
-    Path(part.name).rename(to)
+    try:
+        os.link(part.name, to)
+    except FileExistsError:
+        raise _taken(to) from None
+    except OSError:  # a disk without such links
+        Path(part.name).rename(to)
 
 
 def _unpack(part: BufferedRandom, to: Path, wanted: Mapping[str, str]) -> Saved:
-    folder = to.with_name(f".{to.name}.{os.getpid()}.folder")
+    folder = to.with_name(f"{Path(part.name).name}.folder")
     try:
         folder.mkdir()
         saved = _check(part, to, wanted, folder)

@@ -22,13 +22,13 @@ class Feed:
         self.cursor: int | str = after
         self.patience = patience
         self.ended = False
-        self._type = ""
+        self._type, self._id = "", ""
         self._data: list[str] = []
         self._failures = 0
         self._lost_at: float | None = None
 
     def call(self) -> calls.Call[None]:
-        self._type, self._data = "", []
+        self._type, self._id, self._data = "", "", []
         return calls.stream(self.job_id, self.cursor)
 
     def take(self, line: str) -> EventRead | None:
@@ -37,6 +37,8 @@ class Feed:
         value = value.removeprefix(" ")
         if name == "event":
             self._type = value
+        elif name == "id":
+            self._id = value
         elif name == "data":
             self._data.append(value)
         elif not line:
@@ -56,10 +58,12 @@ class Feed:
         return min(LONGEST_PAUSE, 0.1 * 2.0**self._failures) * random.uniform(0.5, 1.0)
 
     def _complete(self) -> EventRead | None:
-        type_, data = self._type, "\n".join(self._data)
-        self._type, self._data = "", []
+        type_, id_, data = self._type, self._id, "\n".join(self._data)
+        self._type, self._id, self._data = "", "", []
         if type_ == "end":
             self.ended = True
+        elif id_ and not data:
+            self.cursor = int(id_)  # where the feed begins, if that was left to the server
         if type_ == "end" or not data:
             return None
         event = EventRead.model_validate_json(data)

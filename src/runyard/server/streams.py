@@ -27,18 +27,19 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, batches: Batches, revoked: Revoked) -> None:
-        """`revoked` comes back when its reader may see it no longer; it ends without its end then."""
+    def __init__(self, batches: Batches, cursor: int, revoked: Revoked) -> None:
+        """It begins by telling its `cursor`, so that who is cut off before the first entry goes on from there, too.
+        `revoked` comes back when its reader may see it no longer; it ends without its end then."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._batches, self._revoked = batches, revoked
+        self._batches, self._cursor, self._revoked = batches, cursor, revoked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await until_first(self._send_all(send), _gone(receive, "http.disconnect"), self._revoked())
 
     async def _send_all(self, send: Send) -> None:
-        await _send(send, b"retry: %d\n\n" % RETRY_MILLISECONDS)
+        await _send(send, b"retry: %d\nid: %d\n\n" % (RETRY_MILLISECONDS, self._cursor))
         async for batch in self._batches:
             await _send(send, b"".join(map(_event, batch)) or b": nothing new\n\n")
         await send({"type": "http.response.body", "body": b""})

@@ -15,7 +15,8 @@ class Stop:
     """Turns SIGTERM and SIGINT into a wish that the training loop sees between two steps.
 
     Work that can be thrown away (loading, preparing, merging) is marked `interruptible` and left at once.
-    `request` is the file that says `discard` when nothing is to be saved.
+    `request` is the file that says `discard` when nothing is to be saved; whoever starts the run removes that of an
+    earlier one, before it can be asked anything.
     """
 
     def __init__(self, request: Path) -> None:
@@ -39,7 +40,6 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        self._request.unlink(missing_ok=True)
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import Result
 
 from runyard.protocol.events import any_event
+from runyard.protocol.rundir import RunDir
 from runyard.testing import tiny
 
 Cli = Callable[..., Result]
@@ -68,8 +69,10 @@ def test_a_run_is_stopped_by_ctrl_c_and_goes_on(tmp_path: Path, model: Path, job
     assert output.splitlines()[-1] == f"stopped. Go on: runyard train --resume {folder}"
     stopped_at = max(losses(folder))
     assert stopped_at < 300
+    RunDir(folder).stop_request.write_text("discard")  # of a stop before this one
     resumed = train(tmp_path, "--resume", folder)
     assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert not RunDir(folder).stop_request.exists()
     lines = resumed.stdout.splitlines()
     assert f"goes on from the checkpoint of step {stopped_at}" in lines
     assert lines[-1] == f"completed: the model is in {folder / 'final'}"

@@ -31,6 +31,31 @@ class HardOfHearing(Database):
             yield connection
 
 
+class Breaking(Database):
+    """The first connection breaks when there is something to be rung."""
+
+    has_broken = False
+
+    @asynccontextmanager
+    async def driver_connection(self) -> AsyncIterator[Any]:
+        async with super().driver_connection() as connection:
+            yield Fragile(self, connection)
+
+
+class Fragile:
+    def __init__(self, database: Breaking, connection: Any) -> None:
+        self._database, self._connection = database, connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, query: str, channel: str, topic: str, **options: Any) -> None:
+        if topic and not self._database.has_broken:
+            self._database.has_broken = True
+            raise ConnectionResetError("broken in the middle of it")
+        await self._connection.execute(query, channel, topic, **options)
+
+
 class Listener:
     """A process that reads the feed, and counts how often it is told to."""
 
@@ -110,6 +135,20 @@ async def test_jobs_are_started_while_nothing_is_heard(
         await engine.reaches("job", "completed")
     await engine.clean()
     await listener.close()
+
+
+async def test_what_rang_while_the_connection_broke_rings_again(
+    database: Database, database_url: str, running: Any
+) -> None:
+    listener, breaking = Listener(database_url), Breaking(database_url)
+    bell = Bell(breaking, {})
+    running(bell.run(), listener.bell.run())
+    await eventually(lambda: is_so(listener.told == 2))  # the connection stands
+    bell.ring("feed", "work")
+    await eventually(lambda: is_so(listener.told == 4))
+    assert breaking.has_broken
+    await listener.database.close()
+    await breaking.close()
 
 
 async def is_so(value: object) -> object:

@@ -6,12 +6,14 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from runyard.db import database as module
+from runyard.db import sqlite
 from runyard.db.database import Database
 
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) SELECT count(*) FROM n"
@@ -133,6 +135,34 @@ async def test_a_long_read_that_nobody_waits_for_any_more_ends_at_once(database:
     with pytest.raises(asyncio.CancelledError):
         await looking
     assert await look("SELECT 7") == 7
+
+
+async def test_nobody_touches_the_connection_of_a_thread_that_is_at_work_however_often_it_is_cancelled(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who serve streams cancel at every turn of the loop; a connection closed meanwhile would end the process."""
+    at_work, done = threading.Event(), threading.Event()
+
+    def bring(cursor: Any, sql: str, parameters: Any) -> None:
+        at_work.set()
+        done.wait(30)
+
+    async def look() -> None:
+        async with database.read(long=True) as session:
+            await session.execute(text("SELECT 7"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite._LongCursor, "_bring", bring)
+        looking = asyncio.create_task(look())
+        await asyncio.to_thread(at_work.wait)
+        for _ in range(5):
+            looking.cancel()
+            await asyncio.sleep(0.01)
+            assert not looking.done()
+        done.set()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+    await look()
 
 
 async def test_a_long_write_does_all_that_a_short_one_does(database: Database) -> None:

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import make_url
 
 from runyard.domain.placement import Machine
-from runyard.executors.base import Handle
 from runyard.testing.yard import OBEDIENT, Yard, appears, eventually
 
 TALK = "say('phase', phase='training')\n"
@@ -56,34 +55,6 @@ async def test_broken_lines_are_skipped_counted_and_told(running: Yard) -> None:
     warnings = await running.feed("job", "message")
     assert sum(warning.data["data"]["skipped"] for warning in warnings) == 3
     assert warnings[0].data["level"] == "warning"
-
-
-@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-async def test_lines_that_two_read_at_the_same_time_count_once(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a trainer ends while its lines are read."""
-    code = TALK + "file.write(b'{half\\n[]\\n')\nopen('said', 'w'); until('never')"
-    await yard.submit("job", code)
-    await yard.engine.scheduler.tick()
-    await yard.engine.supervisor.tick()
-    await appears(yard.run("job") / "said")
-    read, put = yard.context.executor.read_events, asyncio.Event()
-    entered: list[int] = []
-
-    async def read_events(handle: Handle, offset: int) -> tuple[list[bytes], int]:
-        found = await read(handle, offset)
-        entered.append(offset)
-        if len(entered) == 1:
-            await put.wait()
-        return found
-
-    monkeypatch.setattr(yard.context.executor, "read_events", read_events)
-    slow = asyncio.create_task(yard.engine.ingest.tick())
-    await eventually(lambda: asyncio.sleep(0, bool(entered)))
-    await yard.engine.ingest.tick()
-    put.set()
-    await slow
-    [warning] = await yard.feed("job", "message")
-    assert (warning.data["data"]["skipped"], entered) == (2, [0, 0])
 
 
 async def test_values_that_a_database_can_not_hold_do_not_stop_the_rest(running: Yard) -> None:

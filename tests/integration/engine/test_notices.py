@@ -259,6 +259,25 @@ async def test_the_first_engine_tells_what_happened_since_the_channel_was_made(
     assert [json.loads(one.body)["data"]["job"]["id"] for one in receiver.received] == ["after"]
 
 
+async def test_a_channel_that_is_made_while_the_feed_is_read_is_told_what_follows(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same look at the feed at which what follows is read."""
+    await desk.channel(receiver.url, "first")
+    read = desk.notices._news
+
+    async def meanwhile(behind: int) -> Any:
+        monkeypatch.setattr(desk.notices, "_news", read)
+        await desk.channel(receiver.url, "second")
+        await desk.fail("job")
+        return await read(behind)
+
+    await desk.job("before")
+    monkeypatch.setattr(desk.notices, "_news", meanwhile)
+    await desk.tick()
+    assert len(await desk.sent()) == 2
+
+
 async def test_the_cursor_moves_on_where_nobody_wants_to_hear(desk: Desk, monkeypatch: Any) -> None:
     monkeypatch.setattr("runyard.engine.notices.MOST_UNWRITTEN", 3)
     for number in range(3):

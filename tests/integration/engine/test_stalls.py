@@ -353,6 +353,32 @@ async def test_nobody_waits_while_it_is_looked_into_what_a_stuck_one_does(slow: 
     assert executor.asked == 1
 
 
+@pytest.mark.parametrize("wish", [None, Cause.PAUSE_ASKED])
+async def test_one_that_lives_again_while_it_is_looked_into_is_left_alone(
+    slow: tuple[Yard, SlowDump], wish: Cause | None
+) -> None:
+    """And one that somebody has asked to leave meanwhile has left as asked."""
+    yard, executor = slow
+    executor.asked = 0
+    await yard.submit("slow", OBEDIENT + "until('go')\nmetric(1, loss=1)\nuntil('end')\n" + ENDS, {"stall_timeout": 3})
+    await eventually(executor.is_asked)
+    if wish:
+        await yard.ask("slow", wish)
+    else:
+        (yard.run("slow") / "go").touch()
+        await eventually(lambda: has_step(yard, "slow"))
+    executor.let.set()
+    await eventually(lambda: has_failed(yard, "stuck"))
+    [attempt] = await yard.attempts("slow")
+    assert (attempt.stop_reason, await yard.feed("slow", "message")) == (None, [])
+    (yard.run("slow") / "end").touch()
+    await yard.reaches("slow", "paused" if wish else "completed")
+
+
+async def has_step(yard: Yard, id_: str) -> bool:
+    return 1 in await yard.curve(id_)
+
+
 async def test_an_engine_that_leaves_amid_a_look_leaves_it_to_the_next(slow: tuple[Yard, SlowDump]) -> None:
     yard, _ = slow
     async with asyncio.timeout(5):

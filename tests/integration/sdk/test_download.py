@@ -1,5 +1,6 @@
 """A server that sends something else than it recorded, or means harm: nothing of it is kept."""
 
+import asyncio
 import hashlib
 import io
 import os
@@ -133,6 +134,27 @@ async def test_one_file_async(tmp_path: Path) -> None:
         with pytest.raises(ChecksumError):
             await client.download_artifact(artifact, tmp_path / "again")
     assert os.listdir(tmp_path) == ["weights"]
+
+
+async def test_two_files_of_one_name_at_once_are_one_and_a_refusal(tmp_path: Path) -> None:
+    """Neither is written into the other, nor over it."""
+    contents = {"1": WEIGHTS, "2": WEIGHTS[::-1]}
+    sending = asyncio.Barrier(2)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await sending.wait()
+        return httpx.Response(200, content=contents[request.url.path.split("/")[-2]])
+
+    async with runyard.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        wanted = [artifact_of(content).model_copy(update={"artifact_id": id_}) for id_, content in contents.items()]
+        found = await asyncio.gather(
+            *(client.download_artifact(one, tmp_path) for one in wanted), return_exceptions=True
+        )
+    [refused] = [one for one in found if isinstance(one, Exception)]
+    assert isinstance(refused, ClientError)
+    assert "exists already" in str(refused)
+    assert os.listdir(tmp_path) == ["weights"]
+    assert (tmp_path / "weights").read_bytes() in contents.values()
 
 
 def artifact_of(content: bytes) -> ArtifactRead:

@@ -12,6 +12,7 @@ import pytest
 from runyard.protocol.emitter import Emitter
 from runyard.protocol.rundir import RunDir
 from runyard.trainers import run
+from runyard.trainers.stop import Stop
 
 pytestmark = pytest.mark.llm
 
@@ -136,11 +137,13 @@ def test_asked_what_it_does_it_writes_its_stacks_and_goes_on(make_run, start, tr
     assert same_weights(asked.final, left_alone.final)
 
 
-def test_an_old_stop_request_does_not_count(make_run, train):
-    rundir = make_run()
-    rundir.stop_request.write_text("discard")
-    assert train(rundir) == 0
-    assert not rundir.stop_request.exists()
+def test_a_request_that_comes_while_it_begins_is_heard(tmp_path):
+    request = tmp_path / "stop"
+    stop = Stop(request)
+    request.write_text("discard")
+    with stop.listening():
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.discard
 
 
 def test_two_trainers_never_share_a_folder(make_run, start):

@@ -41,6 +41,14 @@ def test_signs_of_life_and_unknown_fields_are_passed_over() -> None:
     assert read(feed(), [": keep-alive", ""], ["retry: 100"], wire(1)) == [1]
 
 
+def test_it_asks_on_from_where_the_server_began() -> None:
+    """What happens while it is away is not missed, though it was cut off before the first entry."""
+    watch = Feed("http://here", None, "latest", None)
+    assert read(watch, ["retry: 1000", "id: 7", ""]) == []
+    assert watch.call().params == {"after": 7}
+    assert read(watch, ["retry: 1000", "id: 7", ""], wire(8)) == [8]
+
+
 def test_data_in_several_lines_are_one() -> None:
     watch = feed()
     whole = json.dumps({"id": 1, "job_id": "a", "at": 1.0, "type": "message", "data": {}}, indent=1)

@@ -58,6 +58,8 @@ _ranks = select(RANK).where(IN_LINE).subquery()
 LENGTHS = select(_ranks.c.rank, func.count()).group_by(_ranks.c.rank)
 _place = func.row_number().over(order_by=(RANK, Job.queued_at, Job.id)).label("place")
 _line = select(Job.id, _place).where(IN_LINE).subquery()
+TOLD = select(Job.id).where(IS_QUEUED, Job.wait_cause.is_not(None))
+TOLD_AMONG = TOLD.where(Job.id.in_(bindparam("ids", expanding=True)))
 PLACES = select(_line.c.id, _line.c.place).where(_line.c.id.in_(bindparam("ids", expanding=True)))
 
 
@@ -134,6 +136,8 @@ async def expected(session: Session) -> Sequence[Job]:
     return (await session.scalars(query)).all()
 
 
-async def told(session: Session) -> Sequence[str]:
-    """Ids of those whose rows say why they wait."""
-    return (await session.scalars(select(Job.id).where(IS_QUEUED, Job.wait_cause.is_not(None)))).all()
+async def told(session: Session, among: Collection[str] | None = None) -> Sequence[str]:
+    """Ids of those whose rows say why they wait: of these, or of all, who may be many."""
+    if among is None:
+        return (await session.scalars(TOLD)).all()
+    return (await session.scalars(TOLD_AMONG, {"ids": list(among)})).all() if among else ()

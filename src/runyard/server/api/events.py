@@ -78,7 +78,7 @@ async def _page(desk: Desk, after: int, limit: int, job_id: str | None) -> Page[
 async def _stream(desk: Desk, after: int | str, last_event_id: int | None, job_id: str | None) -> Response:
     await _require(desk, job_id)
     cursor = await desk.yard.cursor(after if last_event_id is None else last_event_id)
-    return streams.EventStream(_feed(desk, cursor, job_id), desk.until_revoked)
+    return streams.EventStream(_feed(desk, cursor, job_id), cursor, desk.until_revoked)
 
 
 async def _serve(websocket: WebSocket, desk: Desk, after: int | str, job_id: str | None) -> None:

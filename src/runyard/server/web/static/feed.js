@@ -51,10 +51,11 @@ export class Feed extends EventTarget {
       text += value;
       const parts = text.split("\n\n");
       text = parts.pop();
-      const events = parts.map(parsed).filter((event) => event);
+      const told = parts.map(parsed);
+      this.after = told.findLast((one) => one.id)?.id ?? this.after; // the first tells only where the feed begins
+      const events = told.filter((one) => one.type);
       if (!events.length) continue;
       if (this.lagging) this.caughtUp += events.length;
-      this.after = events.at(-1).id || this.after;
       if (events.some((event) => event.type === "end")) this.ended = true;
       this.dispatchEvent(new CustomEvent("events", { detail: events }));
     }
@@ -99,8 +100,7 @@ function parsed(part) {
     const at = line.indexOf(":");
     if (at > 0) fields[line.slice(0, at)] = line.slice(at + 1).trimStart();
   }
-  if (!fields.data) return null;
-  return { ...JSON.parse(fields.data), id: Number(fields.id), type: fields.event };
+  return { ...(fields.data ? JSON.parse(fields.data) : {}), id: Number(fields.id) || 0, type: fields.event };
 }
 
 export { CAUGHT_UP_MS };
