@@ -17,7 +17,7 @@ from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import Gpu, Machine
 from runyard.engine import gpus
 from runyard.engine.quotas import COUNTED_SECONDS, Allowances
-from runyard.testing.yard import OBEDIENT, Yard, appears
+from runyard.testing.yard import OBEDIENT, Yard, appears, eventually
 
 WAITS = OBEDIENT + "open('ready', 'w'); until('never')"
 ALL_OF_IT = 40.0
@@ -125,12 +125,16 @@ async def lost(database: Database, tmp_path: Path) -> Any:
     yard = Yard(database, tmp_path / "runs", machine=machine, gpu_usage=lambda: {0: Usage(used[0])}, grace_seconds=0.3)
     await begin(yard, "first", OBEDIENT + "open('ready', 'w')", gpus=1)
     used[0] = 9000.0
-    while (await yard.job("first")).state != "completed":
-        yard.engine.supervisor.look_at_all()
-        await yard.engine.supervisor.tick()
+    await eventually(lambda: has_ended(yard, "first"))
     await yard.submit("second", WAITS, gpus=1)
     yield yard
     await yard.clean()
+
+
+async def has_ended(yard: Yard, id_: str) -> bool:
+    yard.engine.supervisor.look_at_all()
+    await yard.engine.supervisor.tick()
+    return (await yard.job(id_)).state == "completed"
 
 
 async def test_who_sees_a_gpu_let_go_of_sees_that_it_is_put_aside(lost: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

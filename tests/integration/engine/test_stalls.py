@@ -16,6 +16,11 @@ from runyard.executors.local import LocalExecutor
 from runyard.testing.executor_contract import is_gone
 from runyard.testing.yard import OBEDIENT, STUBBORN, Yard, appears, eventually
 
+MOVES = """
+while not os.path.exists("end"):
+    metric(number, loss=1)
+    time.sleep(0.05)
+"""
 SPINS = """
 import faulthandler, threading
 faulthandler.register(signal.SIGUSR1, open(f"attempts/{attempt}/stacks.txt", "a"))
@@ -360,13 +365,13 @@ async def test_one_that_lives_again_while_it_is_looked_into_is_left_alone(
     """And one that somebody has asked to leave meanwhile has left as asked."""
     yard, executor = slow
     executor.asked = 0
-    await yard.submit("slow", OBEDIENT + "until('go')\nmetric(1, loss=1)\nuntil('end')\n" + ENDS, {"stall_timeout": 3})
+    await yard.submit("slow", OBEDIENT + "until('go')\n" + MOVES + ENDS, {"stall_timeout": 3})
     await eventually(executor.is_asked)
     if wish:
         await yard.ask("slow", wish)
     else:
         (yard.run("slow") / "go").touch()
-        await eventually(lambda: has_step(yard, "slow"))
+        await eventually(lambda: has_moved(yard, "slow"))
     executor.let.set()
     await eventually(lambda: has_failed(yard, "stuck"))
     [attempt] = await yard.attempts("slow")
@@ -375,8 +380,8 @@ async def test_one_that_lives_again_while_it_is_looked_into_is_left_alone(
     await yard.reaches("slow", "paused" if wish else "completed")
 
 
-async def has_step(yard: Yard, id_: str) -> bool:
-    return 1 in await yard.curve(id_)
+async def has_moved(yard: Yard, id_: str) -> bool:
+    return bool(await yard.curve(id_))
 
 
 async def test_an_engine_that_leaves_amid_a_look_leaves_it_to_the_next(slow: tuple[Yard, SlowDump]) -> None:
