@@ -39,6 +39,12 @@ while step < steps:
     while gate and step == 20 and not gate.exists():
         time.sleep(0.02)
 """
+TAB = """
+let seen = true;
+Object.defineProperty(document, "hidden", { get: () => !seen });
+window.look = (value) => { seen = value; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+"""A tab that can be turned away from and back to: a browser without a screen shows all of its tabs at once."""
 PAGE_BYTES = 300_000
 UPLOADED = re.compile(r"dataset:[0-9a-f]{12}\b")
 """A data set that is there; until one is chosen, a form's job file says `dataset:ID`."""
@@ -472,6 +478,29 @@ def test_silence_is_told_from_quiet(browser: Browser, yard: LiveYard, finished: 
         finally:
             os.kill(yard.pid, signal.SIGCONT)
         expect(connection).to_have_attribute("data-state", "live")
+
+
+def test_tabs_that_nobody_looks_at_do_not_keep_others_from_opening(
+    browser: Browser, yard: LiveYard, program: Path, tmp_path: Path
+) -> None:
+    """A browser has six connections to a server; what happened to a job while its tab was away is caught up."""
+    job_id = yard.client.submit(script(program, "unseen", 40, 0, tmp_path / "gate")).id
+    with visit(browser, yard.url) as page:
+        page.context.add_init_script(TAB)
+        page.goto(f"/jobs/{job_id}")
+        wait_for_step(page, 20)
+        page.evaluate("look(false)")
+        for _ in range(8):
+            other = page.context.new_page()
+            other.goto("/")
+            expect(other.locator("#connection")).to_have_text("Live")
+            other.evaluate("look(false)")
+        (tmp_path / "gate").touch()
+        expect(page).to_have_title(re.compile("^✓ unseen"))
+        assert newest_step(page) == 20
+        page.evaluate("look(true)")
+        wait_for_step(page, 40)
+        expect(page.locator("#connection")).to_have_text("Live")
 
 
 def test_history_is_found_compared_tagged_and_kept(browser: Browser, yard: LiveYard, finished: list[str]) -> None:

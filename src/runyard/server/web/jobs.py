@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
+from runyard.db.queries import events
 from runyard.db.queries import listing as counting
 from runyard.domain.lifecycle import State
 from runyard.domain.listing import Filter, Order, Sorting
@@ -36,6 +37,7 @@ async def show(desk: ToSee, request: Request) -> Response:
         Order(asked["sort"]) if asked.get("sort") in set(Order) else Order.DATE, asked.get("order") != "asc"
     )
     async with desk.read(long=True) as session:
+        cursor = await events.last_id(session)
         found, following = await listing.page(session, wanted, asked.get("cursor"), PAGE, sorting)
         curves = await sparks.of_jobs(session, found)
         counts = await counting.counts(session, replace(wanted, states=None))
@@ -56,6 +58,7 @@ async def show(desk: ToSee, request: Request) -> Response:
         sight,
         "jobs.html",
         here="/jobs",
+        cursor=cursor,
         rows=[shown.shown(job, sight.now, curves.get(job.id, ())) for job in found],
         waits={id_: standing.cause or "" for id_, standing in places.items()},
         following=address(cursor=following) if following else None,

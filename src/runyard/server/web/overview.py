@@ -10,6 +10,7 @@ import psutil
 from fastapi import APIRouter, Request, Response
 
 from runyard.db.database import Session
+from runyard.db.queries import events
 from runyard.db.queries import jobs as job_rows
 from runyard.db.queries import overview as rows
 from runyard.db.tables import Job
@@ -88,6 +89,7 @@ async def show(desk: ToSee, request: Request) -> Response:
     window = _window(sight.now)
     gpus = {gpu.index: gpu for gpu in desk.yard.gpus()}
     async with desk.read(long=True) as session:
+        cursor = await events.last_id(session)
         counts = await job_rows.count_by_state(session)
         running = await rows.in_states(session, ACTIVE, MOST_RUNNING)
         waiting = await rows.in_line(session, MOST_WAITING * 5)
@@ -107,6 +109,7 @@ async def show(desk: ToSee, request: Request) -> Response:
         sight,
         "overview.html",
         here="/",
+        cursor=cursor,
         counts=counts,
         running_count=sum(counts.get(state, 0) for state in ACTIVE),
         needs=needs,

@@ -9,18 +9,20 @@ export class Feed extends EventTarget {
     super();
     this.url = url;
     this.after = after;
-    this.heard = Date.now();
+    this.heard = this.seen = Date.now();
     this.state = "live";
     this.ended = false;
     this.caughtUp = 0;
+    this.away = document.hidden;
     this.retry = FIRST_RETRY_MS;
     this.watch = setInterval(() => this.look(), 500);
-    document.addEventListener("visibilitychange", () => !document.hidden && this.look());
+    document.addEventListener("visibilitychange", () => this.rest());
     this.run();
   }
 
   async run() {
     while (!this.ended) {
+      if (document.hidden) await new Promise((resolve) => { this.wake = resolve; });
       this.abort = new AbortController();
       try {
         const address = `${this.url}?after=${this.after}`;
@@ -34,6 +36,7 @@ export class Feed extends EventTarget {
         await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
       } catch { /* said by the state of the connection */ }
       if (this.ended) break;
+      if (document.hidden) continue;
       this.look();
       await new Promise((resolve) => setTimeout(resolve, this.retry));
       this.retry = Math.min(2 * this.retry, LONGEST_RETRY_MS);
@@ -61,10 +64,23 @@ export class Feed extends EventTarget {
     }
   }
 
+  /** Browsers keep six connections to a server, for all tabs together: one that nobody sees holds none of them. */
+  rest() {
+    if (document.hidden) {
+      this.away = true;
+      this.abort?.abort();
+    } else {
+      this.seen = Date.now();
+      this.tried = 0;
+      this.wake?.();
+    }
+  }
+
   hear() {
     this.heard = Date.now();
     this.retry = FIRST_RETRY_MS;
-    if (this.state === "live") return;
+    if (this.state === "live" && !this.away) return;
+    this.away = false;
     this.lagging = true;
     this.become("live");
     setTimeout(() => {
@@ -77,8 +93,8 @@ export class Feed extends EventTarget {
 
   /** Has it been silent for too long? Then the connection is given up and made anew. */
   look() {
-    const silent = Date.now() - this.heard;
-    if (this.ended || silent < SILENT_MS) return;
+    const silent = Date.now() - Math.max(this.heard, this.seen);
+    if (this.ended || document.hidden || silent < SILENT_MS) return;
     this.become(silent >= OFFLINE_MS ? "offline" : "waiting");
     if (silent - (this.tried || 0) >= SILENT_MS) {
       this.tried = silent;

@@ -83,7 +83,7 @@ function standStill() {
 }
 
 function follow() {
-  feed = new Feed(body.dataset.feed, body.dataset.after || "latest");
+  feed = new Feed(body.dataset.feed, body.dataset.after);
   feed.addEventListener("events", ({ detail }) => {
     document.dispatchEvent(new CustomEvent("feed", { detail }));
     const moved = detail.find((event) => event.type === "state");
@@ -264,7 +264,7 @@ document.addEventListener("keydown", (event) => {
 if (body.dataset.feed && body.dataset.ended !== "yes") follow();
 else if ($("#connection") && !body.dataset.feed) show("live", said.live);
 if ($("[data-live]")) {
-  setInterval(() => { if (!document.hidden) refresh(); }, TICK_MS);
+  setInterval(() => { if (!document.hidden || (feed && !feed.ended)) refresh(); }, TICK_MS); // unseen, for its title
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   if (isNewZone) refresh();
 }
