@@ -548,6 +548,30 @@ def test_what_failed_is_told_on_the_overview_until_it_was_looked_at(
         expect(page.locator(f"#need-{finished[2]}")).to_have_count(0)
 
 
+def test_a_tag_is_taken_back_from_those_alone_that_got_it_now(
+    browser: Browser, yard: LiveYard, finished: list[str]
+) -> None:
+    def tag(name: str) -> None:
+        page.get_by_label(f"Choose {name}").check()
+        page.get_by_role("button", name="Tag…").click()
+        page.get_by_label("Tag", exact=True).nth(1).fill("mistaken")
+        page.get_by_role("button", name="Add tag").click()
+        expect(row(name)).to_contain_text("mistaken")
+
+    def row(name: str) -> Locator:
+        return page.locator("#jobs tbody tr").filter(has_text=name)
+
+    with visit(browser, yard.url) as page:
+        page.goto("/jobs?q=run")
+        tag("first run")
+        tag("second run")
+        expect(page.get_by_role("alert")).to_contain_text("1 changed")
+        page.get_by_role("alert").get_by_role("button", name="Undo").click()
+        expect(row("second run")).not_to_contain_text("mistaken")
+        expect(row("first run")).to_contain_text("mistaken")
+        assert ["mistaken" in yard.client.job(id_).tags for id_ in finished[:2]] == [True, False]
+
+
 def test_who_may_only_look_sees_no_buttons_and_foreign_jobs_are_not_there(browser: Browser, tmp_path: Path) -> None:
     with LiveYard(tmp_path / "home") as yard, visit(browser, yard.url, refusals=True) as page:
         job = yard.client.submit({"kind": "script", "name": "ours", "command": "sleep 600"})

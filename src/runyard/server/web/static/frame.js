@@ -142,16 +142,19 @@ function sentence(problem) {
   return [fields.length ? fields.join("; ") : problem.detail, problem.hint].filter(Boolean).join(" – ");
 }
 
-export function toast(words, seconds = 8) {
+/** Says it for some seconds; with `undo` there is a button that takes it back. */
+export function toast(words, { seconds = 8, undo = null } = {}) {
   $(".toast")?.remove();
   const place = document.createElement("div");
   place.className = "toast";
   place.setAttribute("role", "alert");
   place.append(words);
-  const close = document.createElement("button");
-  close.textContent = "Close";
-  close.onclick = () => place.remove();
-  place.append(close);
+  for (const [label, act] of [...(undo ? [["Undo", undo]] : []), ["Close", () => {}]]) {
+    const button = document.createElement("button");
+    button.textContent = label;
+    button.onclick = () => { place.remove(); act(); };
+    place.append(button);
+  }
   body.append(place);
   setTimeout(() => place.remove(), seconds * 1000);
 }

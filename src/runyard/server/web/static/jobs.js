@@ -2,7 +2,8 @@
 
 import { ask, refresh, toast } from "./frame.js";
 
-const MOST = 50, STORE = "runyard-chosen";
+const MOST = 50, STORE = "runyard-chosen", UNDO_SECONDS = 10;
+const OPPOSITE = { add_tags: "remove_tags", remove_tags: "add_tags" };
 const bar = document.getElementById("selection"), live = document.getElementById("live");
 let chosen = JSON.parse(sessionStorage.getItem(STORE) || "[]");
 
@@ -31,11 +32,12 @@ function compare() {
   else location.href = `/compare?jobs=${chosen.join(",")}`;
 }
 
-async function change(action, tags) {
-  const found = await ask("POST", "/api/v1/jobs/bulk", { job_ids: chosen, action, ...(tags ? { tags } : {}) });
+async function change(action, tags, ids = chosen) {
+  const found = await ask("POST", "/api/v1/jobs/bulk", { job_ids: ids, action, ...(tags ? { tags } : {}) });
   const refused = found.items.filter((one) => one.outcome === "refused");
-  const done = found.items.filter((one) => one.outcome === "done").length;
-  toast(`${done} changed${refused.length ? `, ${refused.length} not: ${refused[0].detail}` : ""}`);
+  const done = found.items.filter((one) => one.outcome === "done").map((one) => one.job_id);
+  const undo = tags && done.length ? () => change(OPPOSITE[action], tags, done).catch((problem) => toast(problem.message)) : null;
+  toast(`${done.length} changed${refused.length ? `, ${refused.length} not: ${refused[0].detail}` : ""}`, { seconds: UNDO_SECONDS, undo });
   await refresh();
 }
 const tagging = document.getElementById("tag-form");

@@ -97,7 +97,7 @@ form.addEventListener("change", ({ target }) => {
 form.addEventListener("submit", (event) => event.preventDefault());
 $("kinds").addEventListener("change", ({ target }) => { changes.clear(); wanted = target.value; check(); });
 $("template")?.addEventListener("change", ({ target }) => { location.href = target.value ? `/new?template=${encodeURIComponent(target.value)}` : "/new"; });
-$("copy").onclick = async () => { try { await navigator.clipboard.writeText(text.value); toast("Copied", 2); } catch { text.select(); } };
+$("copy").onclick = async () => { try { await navigator.clipboard.writeText(text.value); toast("Copied", { seconds: 2 }); } catch { text.select(); } };
 
 let uploads = 0; // whoever chooses another file, or names other data, has given the earlier one up
 $("new-upload").addEventListener("change", async ({ target }) => {
