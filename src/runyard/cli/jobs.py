@@ -208,7 +208,8 @@ def _act(ctx: typer.Context, job: str, verb: str, *, json: bool) -> None:
     if json:
         output.as_json(moved)
     else:
-        print(f"{moved.id} ({moved.name}): {moved.state}")
+        then = ", and goes on by itself" if moved.returns else ""
+        print(f"{moved.id} ({moved.name}): {moved.state}{then}")
 
 
 def _row(job: "JobRead") -> tuple[object, ...]:

@@ -153,7 +153,6 @@ class NewerDatabaseError(RunyardError):
 
 PAST = {"pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "retried"}
 HINTS = {
-    ("resume", "pausing"): "it is still writing its checkpoint: wait until it is paused",
     ("resume", "failed"): "retry it: it goes on from its last checkpoint",
     ("resume", "cancelled"): "retry it: it goes on from its last checkpoint",
     ("retry", "paused"): "resume it",

@@ -37,7 +37,7 @@ class Cause(StrEnum):
     PREEMPTED = "preempted"
     """It has to make room for an urgent job."""
     YIELDED = "yielded"
-    """It has made room, and waits at its old place."""
+    """It has made room, or its pause was taken back before it had stopped: it waits at its old place."""
 
 
 FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
@@ -84,7 +84,8 @@ MOVES: dict[tuple[State, Cause], State] = {
 ALREADY_THERE: dict[Cause, frozenset[State]] = {
     Cause.STARTED: frozenset({State.RUNNING, State.PAUSING, State.CANCELLING}),
     Cause.PAUSE_ASKED: frozenset({State.PAUSING, State.PAUSED}),
-    Cause.RESUME_ASKED: frozenset({State.QUEUED, State.STARTING, State.RUNNING}),
+    # What was told to save and leave can't be told to stay: it does, and goes on then.
+    Cause.RESUME_ASKED: frozenset({State.QUEUED, State.STARTING, State.RUNNING, State.PAUSING}),
     Cause.CANCEL_ASKED: frozenset({State.CANCELLING, State.CANCELLED}),
     Cause.RETRY_ASKED: frozenset({State.QUEUED, State.STARTING, State.RUNNING}),
     Cause.PREEMPTED: frozenset({State.PAUSING}),

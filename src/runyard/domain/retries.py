@@ -20,12 +20,12 @@ HOPELESS = frozenset({"bad_data", "bad_config", "model_not_found", "missing_pack
 @dataclass(frozen=True)
 class Tries:
     """`failures` in a row before this try; `idle` ones in a row up to this, that came no further; `wanted` retries,
-    where the job says how many; `yields` if it was being paused for an urgent job."""
+    where the job says how many; `returns` if it was being paused and was to go on by itself."""
 
     failures: int = 0
     idle: int = 0
     wanted: int | None = None
-    yields: bool = False
+    returns: bool = False
 
 
 def limit(reason: str | None, wanted: int | None) -> int:
@@ -58,9 +58,9 @@ def consequence(
     seconds = pause(tries.failures, first)
     may_retry = tries.failures < limit(verdict.reason, tries.wanted)
     match verdict.cause, state:
-        case Cause.STOPPED, State.PAUSING if tries.yields:
+        case Cause.STOPPED, State.PAUSING if tries.returns:
             return Cause.YIELDED, None
-        case Cause.FAILED, State.PAUSING if tries.yields and may_retry:
+        case Cause.FAILED, State.PAUSING if tries.returns and may_retry:
             return Cause.YIELDED, seconds
         case Cause.STOPPED, State.STARTING | State.RUNNING:
             # Nobody here asked it to: it must not be started over and over.

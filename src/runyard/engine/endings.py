@@ -132,7 +132,7 @@ class Endings:
 async def _tries(session: Session, job: Job, verdict: Verdict) -> retries.Tries:
     wanted: int | None = (job.resolved_spec.get("limits") or {}).get("retries")
     idle = retries.idle(await attempts.came_to(session, job.id)) if verdict.cause == Cause.STOPPED else 0
-    return retries.Tries(job.failures, idle, wanted, yields=job.yields_to is not None)
+    return retries.Tries(job.failures, idle, wanted, returns=job.returns)
 
 
 def _tail(path: Path, mask: Mask) -> str:

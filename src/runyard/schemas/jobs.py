@@ -45,6 +45,8 @@ class JobRead(Facts, Read):
     expected_start: float | None
     expected_place: PlaceRead | None = None
     """Null while nobody can know it."""
+    returns: bool
+    """It is being paused, but goes on by itself: it makes room for an urgent job, or its pause was taken back."""
     not_before: float | None
     """It does not start before this time, whatever room there is."""
     failures: int

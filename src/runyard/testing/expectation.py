@@ -14,7 +14,7 @@ ASKED: dict[str, dict[str, str]] = {
     | {"paused": "paused"},
     "cancel_asked": {"queued": "cancelled", "paused": "cancelled", "cancelled": "cancelled"}
     | dict.fromkeys(("starting", "running", "pausing", "cancelling"), "cancelling"),
-    "resume_asked": {"paused": "queued"} | {state: state for state in ("queued", "starting", "running")},
+    "resume_asked": {"paused": "queued"} | {state: state for state in ("queued", "starting", "running", "pausing")},
     "retry_asked": {"failed": "queued", "cancelled": "queued"}
     | {state: state for state in ("queued", "starting", "running")},
 }
@@ -46,8 +46,8 @@ class Told:
     """Every cause that a person gave and that changed something."""
     wish: str | None = None
     wished_at: int = 0
-    stays: set[int] = field(default_factory=set)
-    """Attempts that were to make room for another and were then asked to stay paused."""
+    reconsidered: dict[int, str] = field(default_factory=dict)
+    """What was last asked of an attempt while it was being paused."""
     last_words: dict[int, str] = field(default_factory=dict)
     saves: dict[int, int] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class _Walk:
     idle: int = -1
     saved: int = 0
     reached: int = 0
-    yields: bool = False
+    returns: bool = False
     not_before: float = 0.0
     ended: set[int] = field(default_factory=set)
 
@@ -102,13 +102,15 @@ def _follow(
         assert move.after == ASKED[move.cause][walk.stands]
         if move.cause in ("resume_asked", "retry_asked"):
             walk.failures, walk.not_before = 0, 0.0
+        if move.after == "pausing":
+            walk.returns = told.reconsidered.get(walk.attempts) == "resume_asked"
     elif move.cause == "placed":
         walk.attempts += 1
         assert (move.attempt, move.after) == (walk.attempts, "starting")
         assert move.at >= walk.not_before or not walk.is_punctual, "it was to wait for longer"
     elif move.cause == "preempted":
         assert told.resumable
-        walk.yields = walk.attempts not in told.stays
+        walk.returns = told.reconsidered.get(walk.attempts) != "pause_asked"
     elif move.cause in ENDS:
         attempt = attempts[walk.attempts - 1]
         assert move.attempt == attempt.number not in walk.ended
@@ -119,7 +121,7 @@ def _follow(
         is_to_wait = move.after == "queued" and move.cause != "yielded"
         walk.not_before = move.at + (min(FIRST_PAUSE * 2**times, LONGEST_PAUSE) if is_to_wait else 0.0)
         walk.failures += move.cause == "retried"
-        walk.yields = False
+        walk.returns = False
     else:
         assert (move.cause, move.before, move.after) == ("started", "starting", "running")
 
@@ -139,7 +141,7 @@ def _end(walk: _Walk, told: Told, attempt: Attempt, process: Pretended | None) -
         return outcome, "cancelled"
     allowed = told.retries if told.retries is not None else RETRIED_BY_ITSELF.get(reason, 0)
     again = outcome == "failed" and reason != "not_started" and walk.failures < allowed
-    if walk.yields and (again or outcome == "stopped"):
+    if walk.returns and (again or outcome == "stopped"):
         return "yielded", "queued"
     if outcome == "stopped":
         return "stopped", "paused" if walk.stands == "pausing" else "queued"

@@ -23,6 +23,20 @@ attempt == 1 and until("never")
 say("finished", outcome="completed")
 """
 
+LINGERS = """
+def told(*_):
+    open("told", "w")
+
+signal.signal(signal.SIGTERM, told)
+say("phase", phase="training")
+if attempt == 1:
+    until("told")
+    until("go")
+    leave()
+say("finished", outcome="completed")
+"""
+"""Does nothing on its own before it is told to save, and then leaves when there is a `go`."""
+
 
 async def standing(yard: Yard, id_: str) -> Standing:
     async with yard.database.read() as session:
@@ -117,6 +131,39 @@ async def test_a_person_who_pauses_what_has_to_yield_means_it(yard: Yard) -> Non
     await yard.restart()
     await yard.reaches("urgent", "completed")
     assert (await yard.reaches("low", "paused")).attempts == 1
+
+
+async def test_a_pause_that_is_taken_back_in_time_keeps_the_place_in_line(yard: Yard) -> None:
+    """It has been told to save and leave, and does; who came after it still starts after it."""
+    await yard.submit("first", LINGERS)
+    yard.start()
+    await yard.reaches("first", "running")
+    await yard.submit("second", ENDS)
+    await yard.ask("first", Cause.PAUSE_ASKED)
+    await appears(yard.run("first") / "told")
+    await yard.ask("first", Cause.RESUME_ASKED)
+    first = await yard.job("first")
+    assert (first.state, first.returns) == ("pausing", True)
+    (yard.run("first") / "go").touch()
+    first = await yard.reaches("first", "completed")
+    assert (first.attempts, first.returns) == (2, False)
+    await yard.reaches("second", "completed")
+    [began] = [attempt.created_at for attempt in await yard.attempts("second")]
+    assert first.finished_at is not None
+    assert began >= first.finished_at
+    assert (await yard.states("first"))[-5:] == ["pausing", "queued", "starting", "running", "completed"]
+
+
+async def test_who_asks_last_while_it_is_being_paused_is_obeyed(yard: Yard) -> None:
+    await yard.submit("job", LINGERS)
+    yard.start()
+    await yard.reaches("job", "running")
+    for cause in (Cause.PAUSE_ASKED, Cause.RESUME_ASKED, Cause.RESUME_ASKED, Cause.PAUSE_ASKED):
+        await yard.ask("job", cause)
+    (yard.run("job") / "go").touch()
+    assert (await yard.reaches("job", "paused")).attempts == 1
+    changed = [event.data for event in await yard.feed("job", "changed")]
+    assert changed == [{"returns": True, "actor": "me"}, {"returns": False, "actor": "me"}]
 
 
 async def test_shares_sit_on_one_gpu_together_while_they_fit(yard: Yard) -> None:

@@ -77,7 +77,7 @@ class Term:
 class Standing(NamedTuple):
     state: str
     attempts: int
-    yields_to: str | None
+    returns: bool
 
 
 class Sequences(RuleBasedStateMachine):
@@ -190,6 +190,7 @@ class Sequences(RuleBasedStateMachine):
         id_ = data.draw(st.sampled_from(sorted(self.told)))
         told, before = self.told[id_], self._states()[id_].state
         due = [cause for cause in CAUSES if expectation.ASKED[cause].get(before, before) != before]
+        due += [Cause.PAUSE_ASKED, Cause.RESUME_ASKED] * (before == "pausing")
         cause = data.draw(st.sampled_from(due if sensible and due else CAUSES))
         after = expectation.ASKED[cause].get(before)
         try:
@@ -199,11 +200,12 @@ class Sequences(RuleBasedStateMachine):
             return
         self.term.yard.engine.wake()
         assert after is not None, f"{cause} was taken, though the job was {before}"
-        if cause == Cause.PAUSE_ASKED and before == "pausing":
-            told.stays.add(self._states()[id_].attempts)
+        is_reconsidered = before == "pausing" and cause in (Cause.PAUSE_ASKED, Cause.RESUME_ASKED)
+        if is_reconsidered:
+            told.reconsidered[self._states()[id_].attempts] = cause
         if after != before:
             told.moves.append(cause)
-        if after != before or cause in (Cause.PAUSE_ASKED, Cause.CANCEL_ASKED):
+        if after != before or is_reconsidered or cause in (Cause.PAUSE_ASKED, Cause.CANCEL_ASKED):
             self.wishes += 1
             told.wish = cause if cause in (Cause.PAUSE_ASKED, Cause.CANCEL_ASKED) else None
             told.wished_at = self.wishes
@@ -341,7 +343,7 @@ class Sequences(RuleBasedStateMachine):
     def _wishes_hold(self) -> None:
         for id_, row in self._states().items():
             wish = self.told[id_].wish
-            assert row.state in expectation.WISHED[wish] or (row.state == "pausing" and row.yields_to), (row, wish)
+            assert row.state in expectation.WISHED[wish] or (row.state == "pausing" and row.returns), (row, wish)
 
     def settle(self) -> None:
         """All that runs comes to its end, and everything is as it was told."""
@@ -386,7 +388,7 @@ class Sequences(RuleBasedStateMachine):
     # How it is done
 
     def _states(self) -> dict[str, Standing]:
-        rows = self.rows.execute("SELECT id, state, attempts, yields_to FROM jobs")
+        rows = self.rows.execute("SELECT id, state, attempts, resumes OR yields_to IS NOT NULL FROM jobs")
         return {id_: Standing(*row) for id_, *row in rows}
 
     async def _look(self, term: Term) -> None:

@@ -99,6 +99,7 @@ MOVES: list[tuple[list[Cause], str, int, str]] = [
     ([Cause.PLACED, Cause.STARTED], "pause", 200, "pausing"),
     ([Cause.PLACED, Cause.STARTED], "cancel", 200, "cancelling"),
     ([Cause.PAUSE_ASKED], "resume", 200, "queued"),
+    ([Cause.PLACED, Cause.STARTED, Cause.PAUSE_ASKED], "resume", 200, "pausing"),
     ([Cause.PAUSE_ASKED], "pause", 200, "paused"),
     ([Cause.CANCEL_ASKED], "retry", 200, "queued"),
     ([Cause.PLACED, Cause.STARTED, Cause.COMPLETED], "pause", 409, "completed"),

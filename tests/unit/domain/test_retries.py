@@ -55,16 +55,16 @@ def test_tries_that_come_no_further_are_counted(tries: list[tuple[int, int]], ex
         (CRASHED, State.RUNNING, Tries(wanted=1), (Cause.RETRIED, 10)),
         (KILLED, State.PAUSING, Tries(), (Cause.RETRIED, None)),
         (CRASHED, State.PAUSING, Tries(), (Cause.FAILED, None)),
-        (KILLED, State.PAUSING, Tries(yields=True), (Cause.YIELDED, 10)),
+        (KILLED, State.PAUSING, Tries(returns=True), (Cause.YIELDED, 10)),
         (KILLED, State.CANCELLING, Tries(), (Cause.FAILED, None)),
         (STOPPED, State.PAUSING, Tries(), (Cause.STOPPED, None)),
-        (STOPPED, State.PAUSING, Tries(yields=True), (Cause.YIELDED, None)),
+        (STOPPED, State.PAUSING, Tries(returns=True), (Cause.YIELDED, None)),
         (STOPPED, State.RUNNING, Tries(failures=7), (Cause.STOPPED, LONGEST_SECONDS)),
         (STOPPED, State.RUNNING, Tries(), (Cause.STOPPED, 10)),
         (STOPPED, State.RUNNING, Tries(idle=2), (Cause.STOPPED, 40)),
         (STOPPED, State.STARTING, Tries(idle=3, failures=1), (Cause.STOPPED, 80)),
         (Verdict(Cause.COMPLETED), State.RUNNING, Tries(failures=1), (Cause.COMPLETED, None)),
-        (Verdict(Cause.COMPLETED), State.PAUSING, Tries(yields=True), (Cause.COMPLETED, None)),
+        (Verdict(Cause.COMPLETED), State.PAUSING, Tries(returns=True), (Cause.COMPLETED, None)),
     ],
 )
 def test_consequences(verdict: Verdict, state: State, tries: Tries, expected: tuple[Cause, float | None]) -> None:
@@ -73,7 +73,7 @@ def test_consequences(verdict: Verdict, state: State, tries: Tries, expected: tu
 
 @pytest.mark.parametrize("state", [State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING])
 @pytest.mark.parametrize("verdict", [KILLED, CRASHED, STOPPED, Verdict(Cause.COMPLETED)])
-@pytest.mark.parametrize("tries", [Tries(), Tries(failures=9), Tries(yields=True), Tries(wanted=3)])
+@pytest.mark.parametrize("tries", [Tries(), Tries(failures=9), Tries(returns=True), Tries(wanted=3)])
 def test_every_end_has_a_legal_consequence(verdict: Verdict, state: State, tries: Tries) -> None:
     cause, _ = consequence(verdict, state, tries)
     assert (state, cause) in MOVES

@@ -78,12 +78,10 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
 
     `actor` is who asked or what saw it; `not_before` makes it wait at least until then. Raises IllegalMoveError.
     """
-    if cause == Cause.PAUSE_ASKED:
-        job.yields_to = None  # what was to make room for another is now to stay paused
     before = State(job.state)
     after = move(before, cause)
     if after == before:
-        return False
+        return before == State.PAUSING and await _reconsider(session, job, cause, actor, at)
     _enter(job, after, cause, at)
     if before in ACTIVE and after not in ACTIVE:
         await rollups.settle(session, job)
@@ -103,6 +101,20 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
     session.add(row)
     await session.flush()
     await events.append_all(session, [_told(row)])
+    return True
+
+
+async def _reconsider(session: Session, job: Job, cause: Cause, actor: str, at: float) -> bool:
+    """While it is being paused, whoever asked last says whether it stays paused or goes on."""
+    returned = job.returns
+    if cause == Cause.PAUSE_ASKED:
+        job.yields_to, job.resumes = None, False
+    elif cause == Cause.RESUME_ASKED:
+        job.resumes = True
+    if job.returns == returned:
+        return False
+    job.updated_at = at
+    await events.append(session, job.id, at, "changed", {"returns": job.returns, "actor": actor})
     return True
 
 
@@ -126,4 +138,4 @@ def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
     if cause == Cause.RETRIED:
         job.failures += 1
     if state != State.PAUSING:
-        job.yields_to = None
+        job.yields_to, job.resumes = None, False

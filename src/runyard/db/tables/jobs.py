@@ -47,6 +47,8 @@ class Job(Facts, Tenanted, Table):
     """Tries in a row that failed without anybody asking for another."""
     yields_to: Mapped[str | None]
     """The urgent job that it is being paused for."""
+    resumes: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Its pause was taken back while it was being paused."""
     parent_id: Mapped[str | None]
     """The job from whose checkpoint it went on, or whose copy with a change it is."""
     schedule_id: Mapped[str | None]
@@ -78,6 +80,11 @@ class Job(Facts, Tenanted, Table):
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     updated_at: Mapped[float]
+
+    @property
+    def returns(self) -> bool:
+        """It is being paused, and goes on by itself at its old place."""
+        return self.resumes or self.yields_to is not None
 
     __table_args__ = (
         *LISTS,

@@ -141,7 +141,8 @@ def _sentence(history: History, row: shown.Shown, standing: Standing, sight: Sig
             )
             return f"{phase}{where}. {_steps(job)}{end}".strip()
         case State.PAUSING:
-            return f"It writes a checkpoint at step {words.count(step)} and leaves its place."
+            then = " It then goes on by itself, from its old place in line." if job.returns else ""
+            return f"It writes a checkpoint at step {words.count(step)} and leaves its place.{then}"
         case State.PAUSED:
             last = history.moves[-1] if history.moves else None
             return f"Paused{f' by {last.actor}' if last else ''} at step {words.count(step)}; it goes on from there."

@@ -80,7 +80,7 @@ def says(job: Job, now: float) -> str:
         case State.RUNNING:
             return words.percent(step / total) if total else str(snapshot.get("phase") or "")
         case State.PAUSING:
-            return "writing a checkpoint"
+            return "writing a checkpoint, goes on then" if job.returns else "writing a checkpoint"
         case State.PAUSED:
             return f"at step {words.count(step)}" if step else "before its start"
         case State.FAILED:
