@@ -1,13 +1,13 @@
 """What a waiting job is told: its place in line, why it waits, and for how long about."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runyard.db.database import Session
 from runyard.db.queries import queue
 from runyard.db.tables import Job
 from runyard.domain.lifecycle import State
-from runyard.domain.placement import Expected, Wait, words
+from runyard.domain.placement import Expected, Wait, order, words
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,32 @@ def standing(job: Job, place: int | None, now: float) -> Standing:
     expected = None if job.expected_start is None else Expected(job.expected_start, "")
     cause = job.wait_cause or ("waits for those before it" if place > 1 else "is about to be looked at")
     return Standing(place, words.sentence(Wait(job.id, place, cause, expected), now))
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What another priority would change in the line; `priority` is None for a job that is held.
+
+    `names` are of the nearest of those that it passes, or that pass it, as far as the asker may know them.
+    """
+
+    priority: str | None
+    passes: bool
+    count: int
+    names: Sequence[str]
+
+
+async def passings(session: Session, job: Job, tenant: str, now: float) -> list[Passing]:
+    """For each priority that a waiting job has not, highest first, and for holding it."""
+    since = job.queued_at if job.back_at is None else job.back_at
+    own = order.rank(job.priority, since, now)
+    found = []
+    for priority in [*order.RANK, None]:
+        if priority == job.priority:
+            continue
+        rank = None if priority is None else order.rank(priority, since, now)
+        passes = rank is not None and rank < own
+        who = await queue.between(session, job, (rank, own) if passes else (own, rank), now)
+        names = [name for name, of in who.first if of == tenant]
+        found.append(Passing(priority, passes, who.count, names))
+    return found

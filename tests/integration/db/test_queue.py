@@ -12,6 +12,7 @@ from runyard.db.queries.attempts import Beginning, Lease
 from runyard.db.tables import Job
 from runyard.domain.lifecycle import Cause
 from runyard.domain.placement import RANK, Expected, Held, Needs, Start, Wait, Waiting, order
+from runyard.services.queue import Passing, passings
 
 NOW = 1_000_000.0
 HOUR = 3600.0
@@ -58,6 +59,36 @@ async def test_places_are_those_of_the_scheduler(database: Database) -> None:
         ids = [job.job_id for job in line]
         assert await queue.places(session, ids, NOW) == {id_: place for place, id_ in enumerate(ids, 1)}
         assert await queue.places(session, [ids[3], "later", "no such job"], NOW) == {ids[3]: 4}
+
+
+async def test_who_would_be_passed_is_counted_and_the_nearest_named(database: Database) -> None:
+    for number, name in enumerate(("first", "second", "third", "mine", "behind")):
+        await add(database, name, queued_at=NOW - 100 + number, tenant="other" if name == "second" else "main")
+    await add(database, "long", priority="low", queued_at=NOW - 13 * HOUR)  # counts as normal by now
+    await add(database, "high", priority="high", queued_at=NOW - 200)
+    await add(database, "low", priority="low")
+    await add(database, "later", not_before=NOW + 5)
+    async with database.read() as session:
+        mine = await session.get_one(Job, "mine")
+        found = {one.priority: one for one in await passings(session, mine, "main", NOW)}
+    assert list(found) == ["urgent", "high", "low", None]
+    assert found["urgent"] == Passing("urgent", passes=True, count=5, names=["high", "long"])
+    assert found["high"] == Passing("high", passes=True, count=4, names=["long", "first"])
+    assert found["low"] == Passing("low", passes=False, count=1, names=["behind"])
+    assert found[None] == Passing(None, passes=False, count=2, names=["behind", "low"])
+
+
+async def test_a_job_that_was_held_while_it_waited_comes_back_to_its_place(database: Database) -> None:
+    """One that ran, or was tried in vain, begins anew at the end."""
+    for number, (name, state) in enumerate({"held": "queued", "ran": "running", "other": "queued"}.items()):
+        await add(database, name, state=state, queued_at=NOW - 100 + number)
+    causes = {"held": [Cause.PAUSE_ASKED], "ran": [Cause.PAUSE_ASKED, Cause.STOPPED]}
+    async with database.write() as session:
+        for name, asked in causes.items():
+            for cause in [*asked, Cause.RESUME_ASKED]:
+                await jobs.apply_move(session, await session.get_one(Job, name), cause, "me", NOW)
+    async with database.read() as session:
+        assert await queue.places(session, ["held", "other", "ran"], NOW) == {"held": 1, "other": 2, "ran": 3}
 
 
 async def test_the_line_stays_in_order_when_the_clock_is_set_back(database: Database) -> None:

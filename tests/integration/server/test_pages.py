@@ -15,7 +15,17 @@ from runyard.server.web.site import PAGES
 
 MARKED = "markedname"
 OPEN = {"/sign-in", "/setup"}
-SEEN = {"/", "/jobs", "/jobs/{job_id}", "/compare", "/data", "/data/{dataset_id}", "/templates", "/settings"}
+SEEN = {
+    "/",
+    "/jobs",
+    "/jobs/{job_id}",
+    "/jobs/{job_id}/menu",
+    "/compare",
+    "/data",
+    "/data/{dataset_id}",
+    "/templates",
+    "/settings",
+}
 SUBMITTING = {"/new", "/new/check"}
 MANAGING = {"/people", "/audit"}
 

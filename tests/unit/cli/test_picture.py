@@ -22,7 +22,15 @@ def job(number: int, state: str, **fields: Any) -> JobRead:
          "parent_id", "estimated_seconds", "snapshot", "started_at", "finished_at")
     )  # fmt: skip
     known = {"id": f"{number:012x}", "kind": "sft", "name": f"orders {number}", "user": "max", "state": state}
-    counts = {"priority": "normal", "failures": 0, "attempts": 1, "kept": False, "returns": False, "created_at": NOW, "updated_at": NOW}
+    counts = {
+        "priority": "normal",
+        "failures": 0,
+        "attempts": 1,
+        "kept": False,
+        "returns": False,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
     return JobRead.model_validate({**nothing, **known, **counts, **fields})
 
 

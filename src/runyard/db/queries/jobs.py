@@ -6,13 +6,13 @@ from typing import Any
 from sqlalchemy import func, insert, select
 
 from runyard.db.database import Session
-from runyard.db.queries import events, rollups
+from runyard.db.queries import events, moves, rollups
 from runyard.db.tables import Job, JobTotal, Move
 from runyard.domain import listing
 from runyard.domain.lifecycle import ACTIVE, FINAL, Cause, State, move
 
 RENEWING = frozenset({Cause.RESUME_ASKED, Cause.RETRY_ASKED})
-"""After these a job stands at the end of its line; one that was stopped or failed by itself keeps its place."""
+"""After these it begins anew: what failed before does not count any more."""
 
 
 async def get(session: Session, job_id: str) -> Job | None:
@@ -76,13 +76,20 @@ async def apply_move(  # noqa: PLR0913 - all that history keeps of a move
 ) -> bool:
     """Move a job as the lifecycle allows; False if the cause has already had its effect.
 
-    `actor` is who asked or what saw it; `not_before` makes it wait at least until then. Raises IllegalMoveError.
+    What a person starts again stands at the end of its line; what was stopped or failed by itself, or was held while it
+    waited, keeps its place. `actor` is who asked or what saw it; `not_before` makes it wait at least until then.
+    Raises IllegalMoveError.
     """
     before = State(job.state)
     after = move(before, cause)
     if after == before:
         return before == State.PAUSING and await _reconsider(session, job, cause, actor, at)
+    starts_over = cause == Cause.RETRY_ASKED or (
+        cause == Cause.RESUME_ASKED and not await moves.was_held(session, job.id)
+    )
     _enter(job, after, cause, at)
+    if starts_over:
+        job.queued_at = at
     if before in ACTIVE and after not in ACTIVE:
         await rollups.settle(session, job)
     job.not_before = not_before
@@ -134,7 +141,6 @@ def _enter(job: Job, state: State, cause: Cause, at: float) -> None:
         job.back_at = at
     if cause in RENEWING:
         job.failures = 0
-        job.queued_at = at
     if cause == Cause.RETRIED:
         job.failures += 1
     if state != State.PAUSING:

@@ -1,6 +1,7 @@
 """The line of waiting jobs: who is in it, who is ahead of whom, and what they are told."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import starmap
 from typing import Any
 
@@ -13,8 +14,10 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.orm import defer
@@ -80,6 +83,32 @@ async def places(session: Session, job_ids: Collection[str], now: float) -> dict
     """Places in line, counted from 1, of those of the jobs that stand in it."""
     rows = await session.execute(PLACES, {"now": now, "ids": list(job_ids)})
     return {job_id: position for job_id, position in rows}
+
+
+@dataclass(frozen=True)
+class Between:
+    """Of those that stand between two places: how many, and the first few, as (name, tenant)."""
+
+    count: int = 0
+    first: Sequence[tuple[str, str]] = ()
+
+
+async def between(
+    session: Session, job: Job, ranks: tuple[int | None, int | None], now: float, most: int = 2
+) -> Between:
+    """Who stands in line after where the job would stand with the first rank, and before where with the second; None
+    is the end of the line."""
+    key = tuple_(_rank(), Job.queued_at, Job.id)
+    low, high = (
+        None if rank is None else tuple_(literal(rank), literal(job.queued_at), literal(job.id)) for rank in ranks
+    )
+    query = select(Job.name, Job.tenant, func.count().over()).where(IN_LINE, Job.id != job.id)
+    if low is not None:
+        query = query.where(key > low)
+    if high is not None:
+        query = query.where(key < high)
+    rows = (await session.execute(query.order_by(RANK, Job.queued_at, Job.id).limit(most), {"now": now})).all()
+    return Between(rows[0][2], [(name, tenant) for name, tenant, _ in rows]) if rows else Between()
 
 
 async def lengths(session: Session, now: float) -> dict[int, int]:

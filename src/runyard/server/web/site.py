@@ -9,7 +9,7 @@ from starlette.types import Scope
 from runyard.domain.errors import RunyardError
 from runyard.server.deps import YARD, Yard
 from runyard.server.guard import CALLER
-from runyard.server.web import compare, data, job, jobs, new, overview, people, sign_in, templates
+from runyard.server.web import compare, data, job, jobs, menu, new, overview, people, sign_in, templates
 from runyard.server.web.frame import STATIC, Sight, render, static_version
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -28,7 +28,7 @@ class KeptFiles(StaticFiles):
 
 def _pages() -> FastAPI:
     app = FastAPI(title="Runyard", openapi_url=None, docs_url=None, redoc_url=None)
-    for module in (overview, jobs, job, compare, new, templates, data, people, sign_in):
+    for module in (overview, jobs, job, menu, compare, new, templates, data, people, sign_in):
         app.include_router(module.router)
     app.mount("/static", KeptFiles(directory=STATIC))
     app.add_exception_handler(RunyardError, _on_runyard_error)

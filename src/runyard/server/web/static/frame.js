@@ -2,7 +2,8 @@
 
 import { Feed, CAUGHT_UP_MS } from "./feed.js";
 
-const YEAR = 31536000, TICK_MS = 10000;
+const YEAR = 31536000, TICK_MS = 10000, SAID = "runyard-said";
+export const UNDO_SECONDS = 10;
 const REFRESH_MS = { moved: 300, told: 1000 }; // after a change of state, and after whatever else was told
 const SELDOM_MS = 3000; // of a page of many jobs, which tell something all the time
 const body = document.body, root = document.documentElement;
@@ -142,26 +143,47 @@ function sentence(problem) {
   return [fields.length ? fields.join("; ") : problem.detail, problem.hint].filter(Boolean).join(" – ");
 }
 
-/** Says it for some seconds; with `undo` there is a button that takes it back. */
-export function toast(words, { seconds = 8, undo = null } = {}) {
+/** Says it for some seconds; with `undo` there is a button that takes it back, as long as it can be asked for. */
+export function toast(words, { undo = null, label = "Undo", seconds = undo ? UNDO_SECONDS : 8 } = {}) {
   $(".toast")?.remove();
+  sessionStorage.removeItem(SAID);
   const place = document.createElement("div");
   place.className = "toast";
   place.setAttribute("role", "alert");
   place.append(words);
-  for (const [label, act] of [...(undo ? [["Undo", undo]] : []), ["Close", () => {}]]) {
+  for (const [text, act] of [...(undo ? [[label, undo]] : []), ["Close", () => {}]]) {
     const button = document.createElement("button");
-    button.textContent = label;
-    button.onclick = () => { place.remove(); act(); };
+    button.textContent = text;
+    button.onclick = () => { place.remove(); sessionStorage.removeItem(SAID); act(); };
     place.append(button);
   }
   body.append(place);
   setTimeout(() => place.remove(), seconds * 1000);
 }
 
+// What a button did is said, with the request that takes it back; on the next page too, where one opens meanwhile.
+
+function say(said) {
+  const { words, undo, until } = said;
+  const back = async () => {
+    try { await ask(undo.method, undo.url, undo.body); await refresh(); } catch (problem) { toast(problem.message); }
+  };
+  toast(words, { undo: undo && back, label: undo?.label, seconds: (until - Date.now()) / 1000 });
+  sessionStorage.setItem(SAID, JSON.stringify(said));
+}
+
+/** Read before it is asked: the button may be one for something else afterwards. */
+function afterwards({ done, undo, undoLabel, undoBody, method }) {
+  if (!done) return () => null;
+  return (found) => ({
+    words: done, until: Date.now() + UNDO_SECONDS * 1000,
+    undo: undo && { method: method || "POST", url: undo.replace("{id}", found?.id ?? ""), label: undoLabel, body: undoBody && JSON.parse(undoBody) },
+  });
+}
+
 async function press(button) {
   if (button.getAttribute("aria-disabled") === "true") return;
-  const before = button.innerHTML;
+  const before = button.innerHTML, told = afterwards(button.dataset);
   button.setAttribute("aria-disabled", "true");
   button.dataset.busy = ""; // until the page was renewed, which may make it a button for something else
   if (button.dataset.saying) button.textContent = button.dataset.saying;
@@ -169,6 +191,8 @@ async function press(button) {
     const content = button.dataset.body ? JSON.parse(button.dataset.body) : undefined;
     const found = await ask(button.dataset.method || "POST", button.dataset.post, content);
     if ("close" in button.dataset) button.closest("dialog")?.close();
+    const said = told(found);
+    if (said) say(said);
     if (button.dataset.open) { location.href = button.dataset.open.replace("{id}", found?.id ?? ""); return; }
     if ("reload" in button.dataset) { location.reload(); return; }
     await refresh();
@@ -226,7 +250,7 @@ document.addEventListener("change", ({ target }) => {
 
 const GO = { o: "/", j: "/jobs", d: "/data", t: "/templates" };
 const KEYS = [["/", "find"], ["G then O, J, D, T", "overview, jobs, data, templates"], ["N", "new job"], ["J K", "rows down and up"],
-  ["Enter", "open the row"], ["X", "choose the row"], ["C", "compare the chosen"], ["P, R", "in a job: pause, resume or retry"],
+  ["Enter", "open the row"], ["X", "choose the row"], ["C", "compare the chosen"], ["M", "what may be done with the row"], ["P, R", "in a job: pause, resume or retry"],
   ["F", "in a job: follow the log"], ["← → Home End + − 0", "in a chart: move, zoom"], ["L S T", "in a chart: log axis, smoothing, table"], ["Esc", "close, free the cursor"]];
 let going = false;
 
@@ -260,10 +284,13 @@ document.addEventListener("keydown", (event) => {
   if (key === "g") going = true;
   else if (key === "/") { event.preventDefault(); $(".find input")?.focus(); }
   else if (key === "?") keys();
+  else if (key === "m") document.activeElement.closest("tr, li")?.querySelector("[data-menu]")?.click();
   else if (key === "n" && $("a[href='/new']")) location.href = "/new";
   else $(`[data-key="${CSS.escape(key)}"]`)?.click();
 });
 
+const told = JSON.parse(sessionStorage.getItem(SAID) || "null");
+if (told && told.until > Date.now()) say(told);
 if (body.dataset.feed && body.dataset.ended !== "yes") follow();
 else if ($("#connection") && !body.dataset.feed) show("live", said.live);
 if ($("[data-live]")) {

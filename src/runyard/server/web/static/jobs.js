@@ -2,7 +2,7 @@
 
 import { ask, refresh, toast } from "./frame.js";
 
-const MOST = 50, STORE = "runyard-chosen", UNDO_SECONDS = 10;
+const MOST = 50, STORE = "runyard-chosen";
 const OPPOSITE = { add_tags: "remove_tags", remove_tags: "add_tags" };
 const bar = document.getElementById("selection"), live = document.getElementById("live");
 let chosen = JSON.parse(sessionStorage.getItem(STORE) || "[]");
@@ -37,7 +37,7 @@ async function change(action, tags, ids = chosen) {
   const refused = found.items.filter((one) => one.outcome === "refused");
   const done = found.items.filter((one) => one.outcome === "done").map((one) => one.job_id);
   const undo = tags && done.length ? () => change(OPPOSITE[action], tags, done).catch((problem) => toast(problem.message)) : null;
-  toast(`${done.length} changed${refused.length ? `, ${refused.length} not: ${refused[0].detail}` : ""}`, { seconds: UNDO_SECONDS, undo });
+  toast(`${done.length} changed${refused.length ? `, ${refused.length} not: ${refused[0].detail}` : ""}`, { undo });
   await refresh();
 }
 const tagging = document.getElementById("tag-form");

@@ -1,0 +1,119 @@
+"""What is done at once can be taken back for ten seconds, on the page where it was done or on the one that it opens."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+from tests.e2e.browser import WAIT_MILLISECONDS, launched, visit
+
+from runyard.testing.live import LiveYard
+
+pytestmark = pytest.mark.xdist_group("page")
+expect.set_options(timeout=WAIT_MILLISECONDS)
+
+WAITS = {"kind": "script", "command": "sleep 600"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveYard]:
+    """One place, and it is taken."""
+    home = tmp_path_factory.mktemp("line") / "home"
+    with LiveYard(home, {"RUNYARD_SLOTS": "1"}) as yard:
+        running = yard.client.submit({**WAITS, "name": "in the way"}).id
+        yard.wait_for(lambda: yard.client.job(running).state == "running", "the job that takes the place")
+        yield yard
+        yard.client.cancel(running)
+
+
+@pytest.fixture
+def line(yard: LiveYard) -> Iterator[list[str]]:
+    """Ids of three that wait, in this order."""
+    ids = [yard.client.submit({**WAITS, "name": name}).id for name in ("plum", "pear", "quince")]
+    yield ids
+    for id_ in ids:
+        yard.client.cancel(id_)
+
+
+def standing(yard: LiveYard, id_: str) -> tuple[Any, ...]:
+    job = yard.client.job(id_)
+    return job.state, job.priority, job.queue_position
+
+
+def test_a_priority_is_changed_from_the_row_and_taken_back(browser: Browser, yard: LiveYard, line: list[str]) -> None:
+    with visit(browser, yard.url) as page:
+        page.goto("/")
+        places = page.locator(".waits .name")
+        expect(places).to_have_text(["plum", "pear", "quince"])
+        page.get_by_role("link", name="quince").focus()
+        page.keyboard.press("m")
+        menu = page.get_by_role("dialog", name="quince")
+        expect(menu.get_by_role("listitem").filter(has_text="High")).to_contain_text("passes plum, pear")
+        expect(menu.get_by_role("listitem").filter(has_text="Low")).to_contain_text("nobody passes it")
+        menu.get_by_role("button", name="High").click()
+        expect(places).to_have_text(["quince", "plum", "pear"])
+        expect(menu).to_be_hidden()
+        assert standing(yard, line[2]) == ("queued", "high", 1)
+        page.get_by_role("button", name="Undo").click()
+        expect(places).to_have_text(["plum", "pear", "quince"])
+        assert standing(yard, line[2]) == ("queued", "normal", 3)
+
+
+def test_a_job_that_is_held_and_let_go_again_keeps_its_place(browser: Browser, yard: LiveYard, line: list[str]) -> None:
+    with visit(browser, yard.url) as page:
+        page.goto("/jobs")
+        page.locator(f"#job-{line[0]} [data-menu]").click()
+        menu = page.get_by_role("dialog", name="plum")
+        expect(menu.get_by_role("listitem").filter(has_text="Hold")).to_contain_text("pear, quince pass it")
+        menu.get_by_role("button", name="Hold").click()
+        state = page.locator(f"#job-{line[0]} .state")
+        expect(state).to_have_text("Paused")
+        assert standing(yard, line[1]) == ("queued", "normal", 1)
+        page.get_by_role("button", name="Undo").click()
+        expect(state).to_have_text("Waiting")
+        assert standing(yard, line[0]) == ("queued", "normal", 1)
+
+
+def test_a_pause_is_taken_back_on_the_page_of_the_job(browser: Browser, yard: LiveYard, line: list[str]) -> None:
+    with visit(browser, yard.url) as page:
+        page.goto(f"/jobs/{line[0]}")
+        state = page.locator(".state.filled").first
+        page.get_by_role("button", name="Pause").click()
+        expect(state).to_have_text("Paused")
+        page.get_by_role("button", name="Undo").click()
+        expect(state).to_have_text("Waiting")
+        expect(page.get_by_role("alert")).to_have_count(0)
+        page.keyboard.press("p")
+        expect(state).to_have_text("Paused")
+        expect(page.get_by_role("alert")).to_have_count(0, timeout=15_000)
+
+
+def test_a_retry_is_cancelled_from_where_it_was_asked_for(browser: Browser, yard: LiveYard, line: list[str]) -> None:
+    yard.client.cancel(line[1])
+    with visit(browser, yard.url) as page:
+        page.goto(f"/jobs/{line[1]}")
+        state = page.locator(".state.filled").first
+        page.get_by_role("button", name="Retry").click()
+        expect(state).to_have_text("Waiting")
+        page.get_by_role("button", name="Cancel it").click()
+        expect(state).to_have_text("Cancelled")
+
+
+def test_a_menu_is_of_the_job_as_it_is_by_then(browser: Browser, yard: LiveYard, line: list[str]) -> None:
+    """Another has cancelled it meanwhile; and the focus returns to the row."""
+    with visit(browser, yard.url) as page:
+        page.goto("/jobs")
+        yard.client.cancel(line[0])
+        more = page.get_by_role("button", name="More of plum").first
+        more.click()
+        menu = page.get_by_role("dialog", name="plum")
+        expect(menu.get_by_role("button", name="Retry")).to_be_visible()
+        expect(menu.get_by_role("button", name="Hold")).to_have_count(0)
+        menu.get_by_role("button", name="Close").click()
+        expect(more).to_be_focused()
