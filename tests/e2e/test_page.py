@@ -706,3 +706,46 @@ def test_a_page_is_light(browser: Browser, yard: LiveYard, finished: list[str]) 
         expect(page.locator("#charts canvas").first).to_be_visible()
         expect(page.locator("#log-says")).to_have_text("complete")
         assert sum(request.sizes()["responseBodySize"] for request in asked) < PAGE_BYTES
+
+
+def test_another_way_on_is_chosen_and_the_new_job_is_opened_with_it(
+    browser: Browser, yard: LiveYard, tmp_path: Path
+) -> None:
+    """The diff follows the choice, and the new job can be cancelled from the page that opens."""
+    save_tiny_model(yard.home / "models" / "tiny")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "say one: ", "completion": "plum"}\n' * 8)
+    training = {"max_steps": 100_000, "batch_size": 4, "micro_batch_size": 4, "max_length": 256, "packing": True}
+    spec = {"kind": "sft", "name": "too much", "model": "tiny", "data": str(rows), "limits": {"retries": 0}}
+    job_id = yard.client.submit({**spec, "training": training}).id
+    yard.wait_for_step(job_id, 2)
+    for process in yard.trainers():
+        if "runyard.trainers" in process.info["cmdline"]:
+            process.kill()  # as the kernel does when memory runs out
+    assert yard.wait_for_end(job_id).reason == "killed"
+    with visit(browser, yard.url) as page:
+        page.goto(f"/jobs/{job_id}")
+        ways = page.get_by_role("radiogroup", name="What to do")
+        expect(ways.get_by_role("radio")).to_have_count(3)
+        expect(ways.locator(".diff:visible")).to_contain_text("training.micro_batch_size: 2")
+        ways.get_by_role("radio").nth(1).check()
+        expect(ways.locator(".diff:visible")).to_contain_text("training.activation_checkpointing: true")
+        page.get_by_role("button", name="Retry with this change").click()
+        expect(page).not_to_have_url(re.compile(job_id))
+        expect(page.get_by_role("heading", name="too much")).to_be_visible()
+        page.get_by_role("button", name="Cancel it").click()
+        expect(page.locator(".state.filled").first).to_have_text("Cancelled")
+    made = page.url.rpartition("/")[2]
+    assert yard.client.job(made).spec["training"] == training | {"activation_checkpointing": True}
+
+
+def test_a_failure_without_a_way_on_shows_what_was_said_last(browser: Browser, yard: LiveYard) -> None:
+    command = "seq 30; echo it broke >&2; seq 30 >&2; exit 3"
+    job = yard.wait_for_end(yard.client.submit({"kind": "script", "name": "broken", "command": command}).id)
+    with visit(browser, yard.url) as page:
+        page.goto(f"/jobs/{job.id}")
+        advice = page.locator(".advice")
+        expect(advice).to_contain_text("The last 20 lines follow.")
+        assert advice.locator("pre").last.inner_text().split() == [str(number) for number in range(11, 31)]
+        advice.get_by_role("link", name="Edit and start new").click()
+        expect(page.get_by_label("Job file")).to_have_value(re.compile("name: broken"))

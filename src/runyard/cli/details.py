@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from runyard.cli import output
 
 if TYPE_CHECKING:
-    from runyard.schemas.jobs import AttemptRead, JobDetail, MoveRead
+    from runyard.schemas.jobs import AttemptRead, ChoiceRead, JobDetail, MoveRead
 
 
 def show(job: "JobDetail") -> None:
@@ -29,16 +29,25 @@ def advice(job: "JobDetail") -> Iterator[str]:
     if found is None:
         return
     yield found.explanation
-    yield from changes(job)
-    if found.changes:
-        where = "goes on from the newest checkpoint" if found.goes_on else "starts anew"
-        yield f"Do that in a new job, which {where}: runyard jobs retry {job.id} --fix"
+    for number, choice in enumerate(found.choices, 1):
+        yield f"{number}. {choice.effect}"
+        yield from (f"   {line}" for line in changes(choice))
+        yield f"   {_expected(choice)}"
+    if found.choices:
+        more = " [--choice N]" if len(found.choices) > 1 else ""
+        yield f"Do the first in a new job: runyard jobs retry {job.id} --fix{more}"
 
 
-def changes(job: "JobDetail") -> Iterator[str]:
-    for change in job.advice.changes if job.advice else ():
+def changes(choice: "ChoiceRead") -> Iterator[str]:
+    for change in choice.changes:
         if change.before != change.after:
             yield f"{change.field}: {'unset' if change.before is None else change.before} -> {change.after}"
+
+
+def _expected(choice: "ChoiceRead") -> str:
+    where = f"goes on from step {choice.from_step}" if choice.from_step else "starts anew"
+    took = f"takes about {output.duration(choice.seconds)}" if choice.seconds is not None else "how long is not known"
+    return f"{where}, {took}"
 
 
 def _fields(job: "JobDetail") -> Iterator[tuple[str, object]]:

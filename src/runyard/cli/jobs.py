@@ -131,7 +131,10 @@ def cancel(ctx: typer.Context, job: options.Job, json: options.Json = False) -> 
 def retry(
     ctx: typer.Context,
     job: options.Job,
-    fix: Annotated[bool, typer.Option("--fix", help="As a new job with the change that its advice names.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="As a new job with the changes of a choice of its advice.")
+    ] = False,
+    choice: Annotated[int, typer.Option(help="Which choice of the advice, with --fix.", min=1)] = 1,
     json: options.Json = False,
 ) -> None:
     """Run a failed or cancelled job again as it was, from its last checkpoint where there is one."""
@@ -140,14 +143,15 @@ def retry(
         return
     with options.client(ctx) as client:
         failed = client.find_job(job)
-        fixed = client.retry(failed.id, fix=True)
+        fixed = client.retry(failed.id, fix=True, choice=choice)
     if json:
         output.as_json(fixed)
         return
     origin = fixed.spec.get("continue_from")
     where = f"goes on from checkpoint {origin}" if origin else "starts anew"
     print(f"{fixed.id} ({fixed.name}): {fixed.state}, {where}")
-    for line in details.changes(failed):
+    chosen = failed.advice.choices[choice - 1] if failed.advice else None
+    for line in details.changes(chosen) if chosen else ():
         print(f"  {line}")
     print(f"Watch it: runyard jobs watch {fixed.id}")
 

@@ -64,17 +64,33 @@ NO_ROOM_LEFT = "There is no smaller step left: take a smaller model, or a machin
 SCRIPT_MEMORY = "Lower what it holds at once (such as its batch size), or let it have the machine to itself: "
 
 
-@dataclass(frozen=True)
-class Advice:
-    """`changes` are all to be made together; without any, there is something for a person to do."""
+MOST_CHOICES = 4
 
-    explanation: str
-    changes: Changes = ()
+
+@dataclass(frozen=True)
+class Choice:
+    """One way on. `changes` are all to be made together; `pace` is how long a step then takes, of what it took, None
+    where nobody knows."""
+
+    effect: str
+    changes: Changes
+    pace: float | None = 1.0
 
     @property
     def goes_on(self) -> bool:
         """Can the changed job go on from the checkpoint of the one that failed, with the very same steps?"""
         return all(change.field in SAME_STEPS for change in self.changes)
+
+
+Choices = tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The least change is the first choice; without any, there is something for a person to do."""
+
+    explanation: str
+    choices: Choices = ()
 
 
 def advise(reason: str | None, message: str | None, spec: RunSpec | None, facts: Facts) -> Advice | None:
@@ -83,11 +99,11 @@ def advise(reason: str | None, message: str | None, spec: RunSpec | None, facts:
         return None
     known = Reason(reason)
     text: str = EXPLANATIONS[known]
-    changes: Changes = ()
+    choices: Choices = ()
     if spec is not None and (cure := CURES.get(known)):
-        more, changes = cure(spec, facts, message or "")
+        more, choices = cure(spec, facts, message or "")
         text = f"{text} {more}".strip()
-    return Advice(text, changes)
+    return Advice(text, choices[:MOST_CHOICES])
 
 
 def apply(fields: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
@@ -99,27 +115,25 @@ def apply(fields: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     return changed
 
 
-Cure = tuple[str, Changes]
+Cure = tuple[str, Choices]
 
-MEMORY_STEPS: tuple[tuple[str, cures.Step], ...] = (
-    ("Leave the merging to another machine.", cures.without_merge),
-    ("Evaluate fewer rows at once.", cures.smaller_evaluation),
-    ("Fewer rows at once need less of it; the batch stays the same, in more parts.", cures.smaller_micro_batch),
+MEMORY_STEPS: tuple[tuple[str, cures.Step, float | None], ...] = (
+    ("Leave the merging to another machine.", cures.without_merge, 1.0),
+    ("Evaluate fewer rows at once.", cures.smaller_evaluation, 1.0),
+    ("Fewer rows at once need less of it; the batch stays the same, in more parts.", cures.smaller_micro_batch, 1.0),
     ("Activations computed twice instead of kept need far less of it, and a third more time.",
-     cures.checkpointed_activations),
-    ("The base model in 4 bit needs a quarter of it (with bitsandbytes installed).", cures.four_bits),
-    ("Shorter rows need less of it; what is behind the limit is not learned from.", cures.shorter_rows),
+     cures.checkpointed_activations, 4 / 3),
+    ("The base model in 4 bit needs a quarter of it (with bitsandbytes installed).", cures.four_bits, None),
+    ("Shorter rows need less of it; what is behind the limit is not learned from.", cures.shorter_rows, 1.0),
 )  # fmt: skip
-"""One at a time, in this order."""
+"""The least change first; with the time of a step after it, of what it was: for shorter rows at most that."""
 
 
 def _gpu_memory(spec: RunSpec, facts: Facts, message: str) -> Cure:
     if not isinstance(spec, LanguageSpec):
         return SCRIPT_MEMORY + "leave resources.gpu_memory unset.", ()
-    for text, step in MEMORY_STEPS:
-        if changes := step(spec, facts):
-            return text, changes
-    return NO_ROOM_LEFT, ()
+    steps = ((effect, step(spec, facts), pace) for effect, step, pace in MEMORY_STEPS)
+    return _first(NO_ROOM_LEFT, *(Choice(effect, changes, pace) for effect, changes, pace in steps))
 
 
 def _main_memory(spec: RunSpec, facts: Facts, message: str) -> Cure:
@@ -128,37 +142,44 @@ def _main_memory(spec: RunSpec, facts: Facts, message: str) -> Cure:
         return SCRIPT_MEMORY + "set resources.memory to what it needs.", ()
     if not facts.on_gpu:
         return _gpu_memory(spec, facts, message)
-    if changes := cures.no_workers(spec, facts):
-        return "Each loader process holds a copy of the data.", changes
-    return "Set resources.memory to what it needs, so that fewer jobs run beside it.", ()
+    fewer_copies = Choice("Each loader process holds a copy of the data.", cures.no_workers(spec, facts), None)
+    return _first("Set resources.memory to what it needs, so that fewer jobs run beside it.", fewer_copies)
 
 
 def _killed(spec: RunSpec, facts: Facts, message: str) -> Cure:
     if facts.signal != signal.SIGKILL:
         return "", ()
-    text, changes = _main_memory(spec, facts, message)
-    return f"The system does so when main memory runs out, which leaves no trace in the program. {text}", changes
+    text, choices = _main_memory(spec, facts, message)
+    return f"The system does so when main memory runs out, which leaves no trace in the program. {text}", choices
 
 
 def _not_finite(spec: RunSpec, facts: Facts, message: str) -> Cure:
     if not isinstance(spec, LanguageSpec):
         return "Lower its learning rate, or look for rows without a finite value.", ()
-    if changes := cures.exact_numbers(spec, facts):
-        return "fp16 overflows easily; fp32 does not (nor does bf16, on a GPU that has it).", changes
-    return "Smaller first steps help, if the data are sound.", cures.calmer(spec, facts, 10)
+    calmer = "Smaller first steps help, if the data are sound."
+    return _first(
+        calmer,
+        Choice("fp16 overflows easily; fp32 does not (nor does bf16, on a GPU that has it).",
+               cures.exact_numbers(spec, facts), None),
+        Choice(calmer, cures.calmer(spec, facts, 10)),
+    )  # fmt: skip
 
 
 def _exploded(spec: RunSpec, facts: Facts, message: str) -> Cure:
     if not isinstance(spec, LanguageSpec):
         return "Lower its learning rate.", ()
-    return "A lower learning rate with a longer warmup keeps it near.", cures.calmer(spec, facts, 3)
+    calmer = "A lower learning rate with a longer warmup keeps it near."
+    return _first(
+        calmer,
+        Choice(calmer, cures.calmer(spec, facts, 3)),
+        Choice("A far lower one keeps it nearer, and learns more slowly.", cures.calmer(spec, facts, 10)),
+    )
 
 
 def _bad_data(spec: RunSpec, facts: Facts, message: str) -> Cure:
     if isinstance(spec, LanguageSpec) and AT_LINE.search(message) and not spec.data.drop_bad_rows:
-        return "Correct that line, or leave out the rows that can't be used.", (
-            Change("data.drop_bad_rows", False, True),
-        )
+        without = Choice("The rows that can't be used are left out.", (Change("data.drop_bad_rows", False, True),))
+        return "Correct that line, or leave out the rows that can't be used.", (without,)
     return "Correct them and submit the job again.", ()
 
 
@@ -169,22 +190,31 @@ def _missing_package(spec: RunSpec, facts: Facts, message: str) -> Cure:
 
 def _disk_full(spec: RunSpec, facts: Facts, message: str) -> Cure:
     changes = cures.fewer_checkpoints(spec, facts) if isinstance(spec, LanguageSpec) else ()
-    return ("Keeping fewer checkpoints needs less of it." if changes else ""), changes
+    return _first("", Choice("Keeping fewer checkpoints needs less of it.", changes))
 
 
 def _merge_differs(spec: RunSpec, facts: Facts, message: str) -> Cure:
     merges = isinstance(spec, LanguageSpec) and spec.output.merge
-    return "", ((Change("output.merge", True, False),) if merges else ())
+    without = Choice("Without the merge the adapter is the result.", (Change("output.merge", True, False),))
+    return "", (without,) if merges else ()
 
 
 def _stalled(spec: RunSpec, facts: Facts, message: str) -> Cure:
     changes = cures.no_workers(spec, facts) if isinstance(spec, LanguageSpec) else ()
-    return ("Loader processes are what hangs most often: load in the trainer itself." if changes else ""), changes
+    text = "Loader processes are what hangs most often: load in the trainer itself."
+    return _first("", Choice(text, changes, None))
 
 
 def _timeout(spec: RunSpec, facts: Facts, message: str) -> Cure:
     limit = spec.limits.max_runtime
-    return "", ((Change("limits.max_runtime", limit, limit * 2),) if limit else ())
+    longer = Choice("It may take twice the time.", (Change("limits.max_runtime", limit, limit * 2),)) if limit else None
+    return "", (longer,) if longer else ()
+
+
+def _first(otherwise: str, *choices: Choice) -> Cure:
+    """Those that change something, and what to say: what the first does, else what is left to do."""
+    some = tuple(choice for choice in choices if choice.changes)
+    return (some[0].effect if some else otherwise), some
 
 
 CURES: dict[Reason, Callable[[RunSpec, Facts, str], Cure]] = {

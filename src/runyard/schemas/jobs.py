@@ -114,12 +114,27 @@ class ChangeRead(BaseModel):
     after: Any = Field(alias="to")
 
 
-class AdviceRead(BaseModel):
-    explanation: str
+class ChoiceRead(BaseModel):
+    """One way on after a failure, and what is to be expected of it."""
+
+    effect: str
     changes: list[ChangeRead]
-    """What `retry` with `fix` makes a new job with; without any, there is something for a person to do."""
     goes_on: bool
     """The new job goes on from the newest checkpoint: with these changes its steps stay the same."""
+    from_step: int
+    """Where it would begin."""
+    seconds: float | None
+    """How long it would then take; null where nobody can know."""
+
+
+class AdviceRead(BaseModel):
+    explanation: str
+    choices: list[ChoiceRead]
+    """The least change first; without any, there is something for a person to do."""
+    changes: list[ChangeRead]
+    """Those of the first choice, with which `retry` with `fix` makes a new job unless another is named."""
+    goes_on: bool
+    """That of the first choice."""
 
 
 class Retry(BaseModel):
@@ -128,7 +143,9 @@ class Retry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     fix: bool = False
-    """As a new job, with the changes that the advice names."""
+    """As a new job, with changes that the advice names."""
+    choice: int = Field(1, ge=1, le=100)
+    """With `fix`: which of the advice's choices, counted from 1."""
 
 
 class JobDetail(JobRead):

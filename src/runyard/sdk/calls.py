@@ -167,12 +167,12 @@ def resume(job_id: str) -> Call[JobDetail]:
     return _act(job_id, "resume")
 
 
-def retry(job_id: str, *, fix: bool = False) -> Call[JobDetail]:
+def retry(job_id: str, *, fix: bool = False, choice: int = 1) -> Call[JobDetail]:
     """Run a failed or cancelled job again as it was, from its last checkpoint where there is one.
 
-    With `fix` the answer is a new job: the failed one with the change that its `advice` names.
+    With `fix` the answer is a new job: the failed one with the changes of a choice of its `advice`, counted from 1.
     """
-    return replace(_act(job_id, "retry"), body={"fix": True} if fix else None)
+    return replace(_act(job_id, "retry"), body={"fix": True, "choice": choice} if fix else None)
 
 
 def logs(job_id: str, *, stream: str = "all", tail: int | None = None, offset: int | None = None) -> Call[LogLines]:

@@ -26,6 +26,12 @@ async def standings(session: Session, jobs: Iterable[Job], now: float) -> dict[s
     return {job.id: standing(job, places.get(job.id), now) for job in jobs}
 
 
+async def ahead(session: Session, priority: str, now: float) -> int:
+    """How many wait before a job that would be submitted now."""
+    own = order.RANK[priority]
+    return sum(length for rank, length in (await queue.lengths(session, now)).items() if rank <= own)
+
+
 def standing(job: Job, place: int | None, now: float) -> Standing:
     """Of a job whose place is known."""
     if job.state != State.QUEUED:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runyard.db.queries import attempts, checkpoints, events, jobs
+from runyard.db.tables import Job
 from runyard.domain.access import LOCAL
 from runyard.domain.errors import InvalidError
 from runyard.domain.lifecycle import Cause
@@ -85,6 +86,53 @@ async def test_a_failed_job_comes_with_advice(api: Any, out_of_memory: Run) -> N
         {"field": "training.micro_batch_size", "from": 8, "to": 4},
     ]
     assert shown["advice"]["goes_on"] is True
+
+
+async def test_each_choice_says_what_is_to_be_expected_of_it(api: Any, yard: Yard, out_of_memory: Run) -> None:
+    """From the pace that the job had itself: 0.5 s a step, of 25 steps."""
+    async with yard.database.write() as session:
+        job = await session.get_one(Job, out_of_memory.id)
+        job.snapshot = {**job.snapshot, "total_steps": 25, "iteration_seconds": 0.5}
+    choices = (await api.get(f"/api/v1/jobs/{out_of_memory.id}")).json()["advice"]["choices"]
+    assert [change["field"] for choice in choices for change in choice["changes"]] == [
+        "training.batch_size", "training.micro_batch_size", "training.activation_checkpointing", "model.quantization",
+        "training.max_length",
+    ]  # fmt: skip
+    assert [(choice["goes_on"], choice["from_step"]) for choice in choices] == [
+        (True, 5), (True, 5), (False, 0), (False, 0),
+    ]  # fmt: skip
+    assert [choice["seconds"] for choice in choices] == [10, pytest.approx(40 / 3), None, 12.5]
+
+
+async def test_a_job_without_a_step_is_expected_to_take_what_those_like_it_took(api: Any, yard: Yard) -> None:
+    run = Run(yard, await api.job(training={"learning_rate": 0.3}))
+    async with yard.database.write() as session:
+        job = await session.get_one(Job, run.id)
+        job.estimated_seconds = 90.0
+    await run.begin()
+    await run.end(Cause.FAILED, "loss_exploded")
+    choices = (await api.get(f"/api/v1/jobs/{run.id}")).json()["advice"]["choices"]
+    assert [(choice["from_step"], choice["seconds"]) for choice in choices] == [(0, 90.0), (0, 90.0)]
+
+
+async def test_another_choice_is_another_job_and_one_that_is_not_there_is_named(api: Any, out_of_memory: Run) -> None:
+    asked = [{"fix": True, "choice": number} for number in (2, 2, 1)]
+    answers = [await api.post(f"/api/v1/jobs/{out_of_memory.id}/retry", json=how) for how in asked]
+    second, again, first = (answer.json() for answer in answers)
+    assert second["spec"]["training"] == {"epochs": 2, "activation_checkpointing": True}
+    assert second["id"] == again["id"] != first["id"]
+    assert first["spec"]["training"]["micro_batch_size"] == 4
+    refused = await api.post(f"/api/v1/jobs/{out_of_memory.id}/retry", json={"fix": True, "choice": 5})
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["problems"][0]["message"] == "must be from 1 to 4"
+
+
+async def test_a_fix_that_was_cancelled_can_be_asked_for_again(api: Any, out_of_memory: Run) -> None:
+    ask = f"/api/v1/jobs/{out_of_memory.id}/retry"
+    first = (await api.post(ask, json={"fix": True})).json()["id"]
+    await api.post(f"/api/v1/jobs/{first}/cancel")
+    second, third = [(await api.post(ask, json={"fix": True})).json()["id"] for _ in range(2)]
+    assert first != second == third
 
 
 async def test_a_fix_is_a_new_job_that_goes_on_from_the_checkpoint(api: Any, yard: Yard, out_of_memory: Run) -> None:

@@ -30,7 +30,11 @@ def advice(reason: str, facts: Facts = GPU, message: str = "", fields: dict[str,
 
 
 def changed(reason: str, facts: Facts = GPU, message: str = "", **sections: Any) -> dict[str, Any]:
-    return {change.field: change.after for change in advice(reason, facts, message, language(**sections)).changes}
+    return {
+        change.field: change.after
+        for choice in advice(reason, facts, message, language(**sections)).choices[:1]
+        for change in choice.changes
+    }
 
 
 TABLE: list[tuple[str, Facts, str, dict[str, Any], dict[str, Any]]] = [
@@ -90,6 +94,20 @@ def test_every_reason_is_explained(reason: Reason, fields: dict[str, Any]) -> No
     assert advise(reason, None, None, Facts()) == Advice(EXPLANATIONS[reason])
 
 
+def test_the_least_change_is_the_first_of_a_few_choices() -> None:
+    """Each is a way of its own."""
+    found = [[change.field for change in choice.changes] for choice in advice("gpu_out_of_memory").choices]
+    assert found == [
+        ["training.batch_size", "training.micro_batch_size"],
+        ["training.activation_checkpointing"],
+        ["model.quantization"],
+        ["training.max_length"],
+    ]
+    assert [choice.goes_on for choice in advice("gpu_out_of_memory").choices] == [True, True, False, False]
+    rates = [choice.changes[0].after for choice in advice("loss_exploded").choices]
+    assert rates == [pytest.approx(2e-4 / 3, rel=0.01), pytest.approx(2e-5)]
+
+
 def test_a_reason_that_nobody_knows_gets_no_advice() -> None:
     assert advise("flood", None, job_spec.validate_python(language()), GPU) is None
     assert advise(None, None, None, GPU) is None
@@ -97,16 +115,16 @@ def test_a_reason_that_nobody_knows_gets_no_advice() -> None:
 
 def test_a_script_is_given_more_time_and_the_line_to_install_what_is_missing() -> None:
     timeout = advice("timeout", fields={**SCRIPT, "limits": {"max_runtime": 60}})
-    assert [str(change) for change in timeout.changes] == ["limits.max_runtime: 60.0 -> 120.0"]
+    assert [str(change) for change in timeout.choices[0].changes] == ["limits.max_runtime: 60.0 -> 120.0"]
     missing = advice("missing_package", message="ModuleNotFoundError: No module named 'sklearn.base'", fields=SCRIPT)
     assert missing.explanation.endswith("pip install sklearn")
 
 
 def test_only_what_leaves_the_steps_alone_goes_on_from_the_checkpoint() -> None:
-    assert advice("gpu_out_of_memory").goes_on
-    assert advice("timeout", fields=language(limits={"max_runtime": 5})).goes_on
-    assert not advice("loss_exploded").goes_on
-    assert not advice("gpu_out_of_memory", Facts(on_gpu=True, phase="loading")).goes_on
+    assert advice("gpu_out_of_memory").choices[0].goes_on
+    assert advice("timeout", fields=language(limits={"max_runtime": 5})).choices[0].goes_on
+    assert not advice("loss_exploded").choices[0].goes_on
+    assert not advice("gpu_out_of_memory", Facts(on_gpu=True, phase="loading")).choices[0].goes_on
 
 
 @st.composite
@@ -167,9 +185,9 @@ def test_every_step_is_a_job_with_the_same_batch_that_needs_less_memory_until_th
     for _ in range(40):
         found = advise(reason, "", spec, facts)
         assert found is not None
-        if not found.changes:
+        if not found.choices:
             return
-        smaller = job_spec.validate_python(apply(spec.model_dump(mode="json"), found.changes))
+        smaller = job_spec.validate_python(apply(spec.model_dump(mode="json"), found.choices[0].changes))
         assert isinstance(smaller, LanguageSpec)
         assert effective(smaller, facts, "batch_size") == batch
         assert batch % effective(smaller, facts, "micro_batch_size") == 0
@@ -184,8 +202,9 @@ def test_whatever_failed_the_changed_job_is_valid_and_another(run: tuple[Languag
     found = advise(reason, "rows.jsonl:3: bad", spec, facts)
     assert found is not None
     fields = spec.model_dump(mode="json", exclude_unset=True)
-    after = job_spec.validate_python(apply(fields, found.changes))
-    assert (after != spec) == any(change.before != change.after for change in found.changes)
+    for choice in found.choices:
+        after = job_spec.validate_python(apply(fields, choice.changes))
+        assert after != spec
 
 
 def test_what_goes_on_changes_nothing_that_a_resumed_run_compares() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import bindparam, insert, select, tuple_
+from sqlalchemy import bindparam, delete, insert, select, tuple_
 
 from runyard.db.database import Session
 from runyard.db.tables import IdempotencyKey
@@ -25,6 +25,10 @@ async def get_all(session: Session, keys: Collection[Key]) -> dict[Key, Idempote
         return {}
     found = await session.scalars(KNOWN, {"keys": list(keys)})
     return {(known.user, known.key): known for known in found}
+
+
+async def forget(session: Session, user: str, key: str) -> None:
+    await session.execute(delete(IdempotencyKey).where(IdempotencyKey.user == user, IdempotencyKey.key == key))
 
 
 async def add(session: Session, key: IdempotencyKey) -> None:

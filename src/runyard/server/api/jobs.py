@@ -1,6 +1,6 @@
 """Jobs: submit, show, change, and ask them to move."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,12 +12,13 @@ from runyard.domain.errors import InvalidError, NotReadyError
 from runyard.domain.lifecycle import Cause, State
 from runyard.protocol.specs import JobSpec, Spec
 from runyard.schemas.facts import JobChange
-from runyard.schemas.jobs import AdviceRead, AttemptRead, ChangeRead, JobDetail, MoveRead, Retry
+from runyard.schemas.jobs import AdviceRead, AttemptRead, ChangeRead, ChoiceRead, JobDetail, MoveRead, Retry
 from runyard.schemas.retention import KeepAsk
 from runyard.server.api import failing, listing
 from runyard.server.deps import Desk, ToSee, ToSubmit, new_id
 from runyard.services import audit, datasets, fixes, inputs, jobs, queue, retention, sources, submissions
 from runyard.services import listing as listings
+from runyard.services.fixes import Prospect
 from runyard.services.jobs import History
 from runyard.services.listing import Change
 from runyard.services.queue import Standing
@@ -180,20 +181,20 @@ async def cancel(desk: ToSubmit, job_id: str) -> JobDetail:
 async def retry(desk: ToSubmit, job_id: str, how: Annotated[Retry | None, Body()] = None) -> JobDetail:
     """Put a failed or cancelled job back in the queue, as it was; it goes on from its last checkpoint.
 
-    With `fix` it stays as it is, and a new job with the change that its `advice` names is queued and returned.
+    With `fix` it stays as it is, and a new job with the changes of a `choice` of its `advice` is queued and returned.
     """
     if how is None or not how.fix:
         return await _ask(desk, job_id, Cause.RETRY_ASKED)
     yard = desk.yard
     looked = await _require_unchanged(desk, job_id)
-    async with desk.write(job_id, {"fix": True}) as session:
+    async with desk.write(job_id, {"fix": True, "choice": how.choice}) as session:
         job = await jobs.to_change(session, job_id, desk.caller)
-        fixed = await fixes.made(session, job)
+        fixed = await fixes.made(session, job, how.choice)
         if fixed is None:
             _require_usable(desk, job, looked)
             await submissions.require_place(session, job, yard.context, yard.clock())
             making = fixes.Making(new_id(), desk.caller.user, yard.clock())
-            fixed = await fixes.submit(session, job, making, yard.context)
+            fixed = await fixes.submit(session, job, making, yard.context, how.choice)
     yard.changed()
     return await _detail(desk, fixed.id)
 
@@ -242,19 +243,35 @@ async def _detail(desk: Desk, job_id: str) -> JobDetail:
     async with desk.read() as session:  # at once: it is what a change made before the engine goes on from it
         history = await jobs.show(session, job_id)
         found = await fixes.advise(session, history.job)
-    return _shown(history, (await listing.standings(desk, [history.job]))[job_id], found, desk.yard.clock())
+        advice = _advice(found, await fixes.prospects(session, history.job, found)) if found else None
+    return _shown(history, (await listing.standings(desk, [history.job]))[job_id], advice, desk.yard.clock())
 
 
-def _shown(history: History, standing: Standing, advice: Advice | None, now: float) -> JobDetail:
+def _shown(history: History, standing: Standing, advice: AdviceRead | None, now: float) -> JobDetail:
     return JobDetail.model_construct(  # of parts that have been looked at
         **dict(listing.read(history.job, standing, now)),
         spec=history.job.spec,
-        advice=_advice(advice) if advice else None,
+        advice=advice,
         attempt_history=[AttemptRead.model_validate(attempt) for attempt in history.attempts],
         moves=[MoveRead.model_validate(move) for move in history.moves],
     )
 
 
-def _advice(advice: Advice) -> AdviceRead:
-    changes = [ChangeRead(field=change.field, before=change.before, after=change.after) for change in advice.changes]
-    return AdviceRead(explanation=advice.explanation, changes=changes, goes_on=advice.goes_on)
+def _advice(advice: Advice, prospects: Sequence[Prospect]) -> AdviceRead:
+    choices = [
+        ChoiceRead(
+            effect=choice.effect,
+            changes=[ChangeRead(field=one.field, before=one.before, after=one.after) for one in choice.changes],
+            goes_on=choice.goes_on,
+            from_step=prospect.from_step,
+            seconds=prospect.seconds,
+        )
+        for choice, prospect in zip(advice.choices, prospects, strict=True)
+    ]
+    first = choices[0] if choices else None
+    return AdviceRead(
+        explanation=advice.explanation,
+        choices=choices,
+        changes=first.changes if first else [],
+        goes_on=first is None or first.goes_on,
+    )

@@ -18,9 +18,9 @@ from runyard.domain.analytics import Report
 from runyard.domain.cures import Change
 from runyard.domain.lifecycle import ACTIVE, FINAL, State
 from runyard.server.deps import Desk, ToSee
-from runyard.server.web import samples, shown, states, words
+from runyard.server.web import advice, samples, shown, states, words
 from runyard.server.web.frame import LOOKED, MOST_LOOKED, Sight, render
-from runyard.services import analytics, artifacts, fixes, jobs, queue, templates
+from runyard.services import analytics, artifacts, jobs, queue, templates
 from runyard.services.downloads import MODEL_KINDS
 from runyard.services.jobs import History
 from runyard.services.queue import Standing
@@ -61,7 +61,6 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         cursor = await events.last_id(session)
         history = await jobs.show(session, job_id)
         job = history.job
-        advice = await fixes.advise(session, job)
         kept = await artifacts.checkpoints_of_job(session, job_id)
         files = await artifacts.of_job(session, job_id)
         asked = await samples.asked(session, job_id)
@@ -71,6 +70,8 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         made_of = await templates.difference(session, job) if job.template else None
         report = await analytics.of_job(session, job_id, sight.now) if job.started_at else None
     standing = await _standing(desk, job, sight)
+    changes = _differences(parent, job) if parent else made_of.changes if made_of else None
+    box = await advice.box(desk, job, sight.now) if job.state == State.FAILED else None
     there = [row for row in kept if row.removed_at is None]
     row = shown.shown(job, sight.now)
     response = render(
@@ -84,8 +85,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         figures=figures(row, history, sight),
         asked=asked,
         phases=_phases(entered, job, sight.now),
-        advice=advice,
-        changes=_changes(advice.changes if advice else None),
+        advice=box,
         history=history,
         checkpoints=sorted(there, key=lambda item: -item.step),
         files=files[:MOST_FILES],
@@ -94,7 +94,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         told=[item for event in told if (item := _told(event))],
         settings=_settings(job.spec)[:MOST_SETTINGS],
         yaml=yamlfile.written(job.spec),
-        differences=_changes(_differences(parent, job) if parent else made_of.changes if made_of else None),
+        differences=advice.differences(changes or ()),
         parent=parent,
         made_of=made_of,
         measured=_measured(report) if report else [],
@@ -250,7 +250,7 @@ def _moved(data: Mapping[str, Any]) -> str:
 
 def _settings(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was asked for, by dotted name."""
-    return [(name, str(_plain(value))) for name, value in dotted.flat(spec) if value not in (None, {}, [])]
+    return [(name, str(advice.plain(value))) for name, value in dotted.flat(spec) if value not in (None, {}, [])]
 
 
 def _measured(report: Report) -> list[tuple[str, str]]:
@@ -274,14 +274,6 @@ def _measured(report: Report) -> list[tuple[str, str]]:
 
 def _differences(parent: Job, job: Job) -> list[Change]:
     return [change for change in rules.differences(parent.spec, job.spec) if change.field != "name"]
-
-
-def _changes(changes: Sequence[Change] | None) -> list[tuple[str, str | None, str | None]]:
-    return [(change.field, _plain(change.before), _plain(change.after)) for change in changes or ()]
-
-
-def _plain(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _capital(text: str) -> str:

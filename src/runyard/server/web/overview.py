@@ -144,7 +144,7 @@ async def _need(session: Session, job_id: str) -> Need | None:
     found = await fixes.advise(session, job)
     if found is None:
         return Need(job, what, job.message or "", can_fix=False)
-    return Need(job, what, found.explanation, can_fix=bool(found.changes))
+    return Need(job, what, found.explanation, can_fix=bool(found.choices))
 
 
 def _window(now: float) -> Window:

@@ -189,6 +189,8 @@ async function press(button) {
   if (button.dataset.saying) button.textContent = button.dataset.saying;
   try {
     const content = button.dataset.body ? JSON.parse(button.dataset.body) : undefined;
+    const chosen = button.dataset.with && $(`[name="${button.dataset.with}"]:checked`);
+    if (chosen) content[button.dataset.with] = Number(chosen.value);
     const found = await ask(button.dataset.method || "POST", button.dataset.post, content);
     if ("close" in button.dataset) button.closest("dialog")?.close();
     const said = told(found);

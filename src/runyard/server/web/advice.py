@@ -1,0 +1,94 @@
+"""What to do about a job that failed: ways on with what is to be expected of each, else what the trainer said last."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from runyard.db.tables import Job
+from runyard.domain.advice import Choice
+from runyard.domain.cures import Change
+from runyard.domain.errors import RunyardError
+from runyard.server.deps import Desk
+from runyard.server.web import words
+from runyard.services import fixes, queue, secrets
+from runyard.services.context import Context
+from runyard.services.fixes import Prospect
+from runyard.services.logs import Reader, Stream
+
+STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
+LAST_LINES = 20
+
+Difference = tuple[str, str | None, str | None]
+"""Field, before, after."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A choice of the advice, and what differs in the job file by it."""
+
+    effect: str
+    expected: str
+    differences: Sequence[Difference]
+
+
+@dataclass(frozen=True)
+class Box:
+    """`ahead` is how many wait before whatever would be started now."""
+
+    explanation: str
+    ways: Sequence[Way]
+    ahead: int = 0
+    last_lines: Sequence[str] = ()
+
+
+async def box(desk: Desk, job: Job, now: float) -> Box | None:
+    """None for a reason that nobody knows."""
+    async with desk.read() as session:
+        found = await fixes.advise(session, job)
+        if found is None:
+            return None
+        prospects = await fixes.prospects(session, job, found)
+    if not found.choices:
+        lines = await asyncio.to_thread(_last_lines, desk.yard.context, job.id)
+        return Box(found.explanation, (), last_lines=lines)
+    async with desk.yard.database.read(long=True) as session:  # the line is of all tenants
+        ahead = await queue.ahead(session, job.priority, now)
+    pairs = zip(found.choices, prospects, strict=True)
+    ways = [Way(choice.effect, _expected(choice, prospect), differences(choice.changes)) for choice, prospect in pairs]
+    return Box(found.explanation, ways, ahead)
+
+
+def _expected(choice: Choice, prospect: Prospect) -> str:
+    where = f"goes on from step {words.count(prospect.from_step)}" if prospect.from_step else "begins at step 0"
+    if choice.pace is None:
+        return f"{where}; a step takes another time, how long is not known"
+    if prospect.seconds is None:
+        return f"{where}; how long it takes is not known, it had made no step"
+    return f"{where}; takes ≈ {words.duration(prospect.seconds)}"
+
+
+def _last_lines(context: Context, job_id: str) -> Sequence[str]:
+    """Its errors, else its output; nothing while it can't be said what must be covered."""
+    rundir = context.rundir(job_id)
+    for stream in STREAMS:
+        reader = Reader(rundir, stream, partial(secrets.mask, rundir, context))
+        try:
+            secrets.require_mask(rundir, context)
+            reader.skip_to_tail(LAST_LINES)
+            lines = reader.read(ended=True)
+        except RunyardError:
+            return []
+        if lines:
+            return lines[-LAST_LINES:]
+    return []
+
+
+def differences(changes: Iterable[Change]) -> list[Difference]:
+    return [(change.field, plain(change.before), plain(change.after)) for change in changes]
+
+
+def plain(value: Any) -> str | None:
+    return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
