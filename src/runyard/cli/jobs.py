@@ -29,6 +29,7 @@ def list_(
     since: Annotated[datetime | None, typer.Option(help="Only from this day or time on.")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only before it.")] = None,
     find: Annotated[str | None, typer.Option(help="Words in name, model, tags or id.")] = None,
+    priority: Annotated[str | None, typer.Option(help="Only urgent, high, normal or low.")] = None,
     sort: Annotated[Order, typer.Option(help="By what.")] = "date",
     ascending: Annotated[bool, typer.Option("--ascending", help="The lowest, or oldest, first.")] = False,
     limit: options.Limit = 50,
@@ -38,6 +39,7 @@ def list_(
     narrowed: dict[str, Any] = {
         "user": user, "kind": kind, "name": name, "model": model, "tag": tag, "experiment": experiment, "q": find,
         "created_from": since.timestamp() if since else None, "created_to": until.timestamp() if until else None,
+        "priority": priority,
     }  # fmt: skip
     with options.client(ctx) as client:
         page = client.jobs(state=state or (), **narrowed, sort=sort, order="asc" if ascending else "desc", limit=limit)

@@ -25,6 +25,7 @@ class Narrowed(TypedDict, total=False):
     created_from: float | None
     created_to: float | None
     q: str | None
+    priority: str | None
 
 
 def jobs(

@@ -1,5 +1,6 @@
 """The line of waiting jobs as the database sees it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.event import listen
 
 from runyard.db.database import Database
-from runyard.db.queries import attempts, events, jobs, overview, queue
+from runyard.db.queries import attempts, events, jobs, listing, overview, queue
 from runyard.db.queries.attempts import Beginning, Lease
 from runyard.db.tables import Job
+from runyard.db.tables.facts import LISTS
 from runyard.domain.lifecycle import Cause
+from runyard.domain.listing import Filter, Order, Sorting
 from runyard.domain.placement import RANK, Expected, Held, Needs, Start, Wait, Waiting, order
 from runyard.services.queue import Passing, passings
 
@@ -123,6 +126,20 @@ async def test_the_index_of_the_queue_is_all_that_is_read(database: Database) ->
     async with database.read() as session:
         steps = [str(row[-1]) for row in (await session.execute(text(query))).all()]
     assert any("COVERING INDEX ix_jobs_queue" in step for step in steps), steps
+
+
+@pytest.mark.parametrize("order", list(Order))
+async def test_a_list_is_narrowed_by_what_the_index_of_its_order_holds(database: Database, order: Order) -> None:
+    """So that what a filter keeps back is never looked at as a long row."""
+    wanted = Filter(["failed"], "me", "sft", "a", "m", "t", "e", 1.0, 2.0, "w", "high")
+    async with database.read(tenant="main") as session:
+        asked: list[str] = []
+        listen(session.get_bind(), "before_cursor_execute", lambda *of: asked.append(of[2]))
+        await listing.page(session, wanted, Sorting(order), None, 50)
+    used = {name for sql in asked for name in re.findall(r"jobs\.(\w+)", sql.partition("WHERE")[2])}
+    [index] = [index for index in LISTS if index.name == f"ix_jobs_by_{order}"]
+    assert {"priority", "kind", "search"} <= used
+    assert used - {"removed_at"} <= {column.name for column in index.columns}, "removed_at is what it leaves out"
 
 
 async def test_what_a_job_tells_seldom_is_found_without_what_it_tells_at_every_step(database: Database) -> None:

@@ -40,7 +40,7 @@ async def four(api: Any, yard: Yard) -> dict[str, str]:
     specs: dict[str, dict[str, Any]] = {
         "Alpha": {"model": "owner/Base-8B", "tags": ["baseline", "team/nlp"], "experiment": "support"},
         "beta_1": {"model": "owner/base-1b", "tags": ["team/nlp-2"], "experiment": "support"},
-        "gamma%": {"model": "other/tiny"},
+        "gamma%": {"model": "other/tiny", "priority": "low"},
         "delta": {"model": "owner/base-1b", "tags": ["base"], "experiment": "Support"},
     }
     ids = {name: await api.job(name=name, **fields) for name, fields in specs.items()}
@@ -67,6 +67,8 @@ async def four(api: Any, yard: Yard) -> dict[str, str]:
         ({"created_from": 1001, "created_to": 1003}, ["gamma%", "beta_1"]),
         ({"user": "local", "kind": "sft", "state": ["queued", "paused"]}, ["delta", "gamma%", "beta_1", "Alpha"]),
         ({"user": "nobody"}, []),
+        ({"priority": "low"}, ["gamma%"]),
+        ({"priority": "normal", "model": "base-1"}, ["delta", "beta_1"]),
         ({"state": "failed"}, []),
     ],
     ids=str,

@@ -45,7 +45,7 @@ class Facts:
 def list_index(name: str, *first: str) -> Index:
     """An order that lists are read in. It holds all that they are filtered by, so that a filter that lets few rows pass
     does not have to look at the long rows of those that it keeps back."""
-    columns = ("tenant", *first, "created_at", "id", "state", "user", "kind", "experiment", "search")
+    columns = ("tenant", *first, "created_at", "id", "state", "user", "kind", "experiment", "priority", "search")
     return Index(f"ix_jobs_by_{name}", *columns, sqlite_where=SHOWN, postgresql_where=SHOWN)
 
 

@@ -11,6 +11,7 @@ from runyard.db.tables import Job
 from runyard.domain.lifecycle import State
 from runyard.domain.listing import Filter, Order, Sorting
 from runyard.protocol.specs import SPEC_CLASSES
+from runyard.protocol.specs.run import Priority
 from runyard.schemas.facts import BulkAsk, BulkOutcome, BulkRead, Counts
 from runyard.schemas.jobs import JobRead
 from runyard.schemas.page import Page
@@ -36,9 +37,10 @@ async def wanted(
     q: Annotated[
         str | None, Query(description="Words, each a part of the name, the model, a tag or the id.", max_length=200)
     ] = None,
+    priority: Annotated[Priority | None, Query()] = None,
 ) -> Filter:
     """What a list is narrowed to."""
-    return Filter(state, user, kind, name, model, tag, experiment, created_from, created_to, q)
+    return Filter(state, user, kind, name, model, tag, experiment, created_from, created_to, q, priority)
 
 
 Wanted = Annotated[Filter, Depends(wanted)]
