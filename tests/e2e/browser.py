@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 from runyard.testing.browser import chromium
@@ -19,6 +20,16 @@ def launched() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+def serious_faults(page: Page) -> list[tuple[str, list[Any]]]:
+    """What axe knows to keep somebody from reading the page, with the places."""
+    found = Axe().run(page).response["violations"]
+    return [
+        (one["id"], [node["target"] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 @contextmanager

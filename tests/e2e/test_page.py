@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
-from tests.e2e.browser import WAIT_MILLISECONDS, launched, visit
+from tests.e2e.browser import WAIT_MILLISECONDS, launched, serious_faults, visit
 from tests.integration.engine.receiver import listening
 
 from runyard.testing.live import LiveYard
@@ -685,13 +684,7 @@ def test_every_page_can_be_read_by_everybody(
         if "{" in path and "failed" not in path:
             expect(page.locator("#charts canvas").first).to_be_visible()
         expect(page.locator(".plan.old")).to_have_count(0)
-        found = Axe().run(page).response["violations"]
-        serious = [
-            (one["id"], [node["target"] for node in one["nodes"]])
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert not serious
+        assert not serious_faults(page)
         for width in (1440, 768, 320):
             page.set_viewport_size({"width": width, "height": 900})
             wide = page.evaluate("document.documentElement.scrollWidth")
@@ -728,6 +721,7 @@ def test_another_way_on_is_chosen_and_the_new_job_is_opened_with_it(
         ways = page.get_by_role("radiogroup", name="What to do")
         expect(ways.get_by_role("radio")).to_have_count(3)
         expect(ways.locator(".diff:visible")).to_contain_text("training.micro_batch_size: 2")
+        assert not serious_faults(page)
         ways.get_by_role("radio").nth(1).check()
         expect(ways.locator(".diff:visible")).to_contain_text("training.activation_checkpointing: true")
         page.get_by_role("button", name="Retry with this change").click()

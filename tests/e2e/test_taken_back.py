@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.e2e.browser import WAIT_MILLISECONDS, launched, visit
+from tests.e2e.browser import WAIT_MILLISECONDS, launched, serious_faults, visit
 
 from runyard.testing.live import LiveYard
 
@@ -56,6 +56,7 @@ def test_a_priority_is_changed_from_the_row_and_taken_back(browser: Browser, yar
         menu = page.get_by_role("dialog", name="quince")
         expect(menu.get_by_role("listitem").filter(has_text="High")).to_contain_text("passes plum, pear")
         expect(menu.get_by_role("listitem").filter(has_text="Low")).to_contain_text("nobody passes it")
+        assert not serious_faults(page)
         menu.get_by_role("button", name="High").click()
         expect(places).to_have_text(["quince", "plum", "pear"])
         expect(menu).to_be_hidden()
@@ -117,3 +118,47 @@ def test_a_menu_is_of_the_job_as_it_is_by_then(browser: Browser, yard: LiveYard,
         expect(menu.get_by_role("button", name="Hold")).to_have_count(0)
         menu.get_by_role("button", name="Close").click()
         expect(more).to_be_focused()
+
+
+def test_rows_stay_where_they_are_under_a_hand(browser: Browser, yard: LiveYard, line: list[str]) -> None:
+    with visit(browser, yard.url) as page:
+        page.goto("/jobs?state=queued")
+        names = page.locator("#job-rows a.name")
+        expect(names).to_have_text(["quince", "pear", "plum"])
+        names.filter(has_text="pear").hover()
+        added = yard.client.submit({**WAITS, "name": "medlar"}).id
+        note = page.get_by_role("button", name="1 new job")
+        expect(note).to_be_visible()
+        expect(names).to_have_text(["quince", "pear", "plum"])
+        note.click()
+        expect(names).to_have_text(["medlar", "quince", "pear", "plum"])
+        expect(note).to_have_count(0)
+        yard.client.cancel(added)
+        expect(names, "nobody is pointing at them now").to_have_text(["quince", "pear", "plum"])
+
+        page.goto("/")
+        places = page.locator(".waits .name")
+        first = places.filter(has_text="plum")
+        first.focus()
+        yard.client.change_job(line[2], priority="high")
+        expect(page.locator("#waiting-rows").get_by_text("high", exact=True)).to_be_visible()
+        expect(page.get_by_role("button", name="order changed")).to_be_visible()
+        expect(places).to_have_text(["plum", "pear", "quince"])
+        first.blur()
+        yard.client.change_job(line[1], priority="urgent")
+        expect(places).to_have_text(["pear", "quince", "plum"])
+        expect(page.get_by_role("button", name="order changed")).to_have_count(0)
+
+
+def test_a_job_that_has_ended_is_seen_where_it_ran_for_a_moment(browser: Browser, yard: LiveYard) -> None:
+    gate = yard.home / "ends"
+    with visit(browser, yard.url) as page:
+        page.goto("/")
+        blocking = next(job for job in yard.client.jobs(state=["running"]).items)
+        short = yard.client.submit({"kind": "script", "command": f"until test -e {gate}; do sleep 0.05; done"}).id
+        yard.client.cancel(blocking.id)
+        row = page.locator(f"#running-{short}")
+        expect(row).to_be_visible()
+        gate.touch()
+        expect(row).to_contain_text("completed")
+        expect(row).to_have_count(0)

@@ -31,6 +31,7 @@ QUARTER = 900.0
 MOST_NEEDS, MOST_RUNNING, MOST_WAITING, MOST_FINISHED = 3, 50, 20, 8
 NEEDS_SECONDS, WEEK = 86400.0, 7 * 86400.0
 MOST_BEST = 8
+JUST_ENDED_SECONDS = 10.0
 SHORT_PART = 0.052
 """A block of less than this part of the track, about 50 pixels, shows its icon alone."""
 
@@ -118,7 +119,9 @@ async def show(desk: ToSee, request: Request) -> Response:
         window=window,
         tracks=tracks,
         machines=_machines(len(gpus)),
-        running=[shown.shown(job, sight.now, curves.get(job.id, ())) for job in running],
+        running=[
+            shown.shown(job, sight.now, curves.get(job.id, ())) for job in _with_just_ended(running, ended, sight)
+        ],
         waiting=[(job, standings[job.id]) for job in line[:MOST_WAITING]],
         ended=[shown.shown(job, sight.now) for job in ended],
         best=best[:MOST_BEST],
@@ -150,6 +153,12 @@ async def _need(session: Session, job_id: str) -> Need | None:
 def _window(now: float) -> Window:
     start = floor((now - BEFORE) / QUARTER) * QUARTER
     return Window(start, start + BEFORE + AHEAD)
+
+
+def _with_just_ended(running: Sequence[Job], ended: Sequence[Job], sight: Sight) -> list[Job]:
+    """Whoever watches a job sees what became of it where it stood, for a moment."""
+    left = [job for job in ended if job.started_at and sight.now - (job.finished_at or 0.0) < JUST_ENDED_SECONDS]
+    return sorted([*running, *left], key=lambda job: -(job.started_at or sight.now))
 
 
 def _midnight(sight: Sight) -> float:

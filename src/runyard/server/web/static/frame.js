@@ -1,6 +1,7 @@
 // What every page can do: stay live, ask for changes, open dialogs, keys, theme.
 
 import { Feed, CAUGHT_UP_MS } from "./feed.js";
+import { keepOrder, tellOrder, tintChanged } from "./order.js";
 
 const YEAR = 31536000, TICK_MS = 10000, SAID = "runyard-said";
 export const UNDO_SECONDS = 10;
@@ -16,9 +17,11 @@ if (isNewZone) cookie("runyard_zone", zone);
 
 // Staying live: the page is asked for again, and what differs is changed in place.
 
-let refreshing = null, again = false, last = 0;
+let refreshing = null, again = false, last = 0, isAsked = false;
 
-export async function refresh() {
+/** `now`: somebody has asked for what there is, so that rows may move to where they belong. */
+export async function refresh({ now = false } = {}) {
+  isAsked ||= now;
   if (refreshing) { again = true; return refreshing; }
   refreshing = renew().finally(() => { refreshing = null; last = Date.now(); if (again) { again = false; soon(); } });
   return refreshing;
@@ -27,6 +30,8 @@ export async function refresh() {
 async function renew() {
   if (!$("[data-live]")) return;
   const ended = body.dataset.ended === "yes" || feed?.ended; // before it is asked: what is answered is younger
+  const mayMove = isAsked;
+  isAsked = false;
   let answer, text;
   try {
     answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -37,10 +42,14 @@ async function renew() {
   const page = new DOMParser().parseFromString(text, "text/html");
   if (ended && isTakenUp(page.body.dataset)) { location.reload(); return; }
   body.dataset.attempts = page.body.dataset.attempts ?? "";
+  const waiting = [];
   for (const part of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(part.id);
+    if (fresh && !mayMove) waiting.push(keepOrder(part, fresh));
     if (fresh) await htmx.swap({ text: fresh.outerHTML, target: part, swap: "outerMorph", transition: false, sourceElement: part });
   }
+  tellOrder(waiting.filter(Boolean).join(" · "), () => refresh({ now: true }));
+  tintChanged();
   document.title = page.title;
   document.dispatchEvent(new CustomEvent("refreshed"));
   standStill();
@@ -166,7 +175,7 @@ export function toast(words, { undo = null, label = "Undo", seconds = undo ? UND
 function say(said) {
   const { words, undo, until } = said;
   const back = async () => {
-    try { await ask(undo.method, undo.url, undo.body); await refresh(); } catch (problem) { toast(problem.message); }
+    try { await ask(undo.method, undo.url, undo.body); await refresh({ now: true }); } catch (problem) { toast(problem.message); }
   };
   toast(words, { undo: undo && back, label: undo?.label, seconds: (until - Date.now()) / 1000 });
   sessionStorage.setItem(SAID, JSON.stringify(said));
@@ -197,7 +206,7 @@ async function press(button) {
     if (said) say(said);
     if (button.dataset.open) { location.href = button.dataset.open.replace("{id}", found?.id ?? ""); return; }
     if ("reload" in button.dataset) { location.reload(); return; }
-    await refresh();
+    await refresh({ now: true });
   } catch (problem) {
     toast(problem.message);
   }
@@ -296,6 +305,7 @@ if (told && told.until > Date.now()) say(told);
 if (body.dataset.feed && body.dataset.ended !== "yes") follow();
 else if ($("#connection") && !body.dataset.feed) show("live", said.live);
 if ($("[data-live]")) {
+  tintChanged();
   setInterval(() => { if (!document.hidden || (feed && !feed.ended)) refresh(); }, TICK_MS); // unseen, for its title
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   if (isNewZone) refresh();

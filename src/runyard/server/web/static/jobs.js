@@ -38,7 +38,7 @@ async function change(action, tags, ids = chosen) {
   const done = found.items.filter((one) => one.outcome === "done").map((one) => one.job_id);
   const undo = tags && done.length ? () => change(OPPOSITE[action], tags, done).catch((problem) => toast(problem.message)) : null;
   toast(`${done.length} changed${refused.length ? `, ${refused.length} not: ${refused[0].detail}` : ""}`, { undo });
-  await refresh();
+  await refresh({ now: true });
 }
 const tagging = document.getElementById("tag-form");
 tagging?.addEventListener("submit", async (event) => {
