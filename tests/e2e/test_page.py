@@ -718,7 +718,7 @@ def test_another_way_on_is_chosen_and_the_new_job_is_opened_with_it(
     assert yard.wait_for_end(job_id).reason == "killed"
     with visit(browser, yard.url) as page:
         page.goto(f"/jobs/{job_id}")
-        ways = page.get_by_role("radiogroup", name="What to do")
+        ways = page.get_by_role("radiogroup", name="Change one thing and try again")
         expect(ways.get_by_role("radio")).to_have_count(3)
         expect(ways.locator(".diff:visible")).to_contain_text("training.micro_batch_size: 2")
         assert not serious_faults(page)

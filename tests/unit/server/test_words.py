@@ -62,3 +62,7 @@ def test_sizes_rates_parts_and_initials() -> None:
     assert [words.rate(n) for n in (8412.3, 12.34, 0.567, None)] == ["8,412", "12.3", "0.57", "—"]
     assert [words.percent(n) for n in (0.52, 0.0, 0.034, None)] == ["52\u2009%", "0\u2009%", "3.4\u2009%", "—"]
     assert [words.initials(n) for n in ("mara klein", "mara.klein@lab.org", "otto")] == ["MK", "MK", "OT"]
+
+
+def test_what_is_between_backticks_is_code_and_nothing_else_is_markup() -> None:
+    assert words.ticked("see `jobs logs <JOB>` & <b>") == "see <code>jobs logs &lt;JOB&gt;</code> &amp; &lt;b&gt;"

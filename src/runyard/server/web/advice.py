@@ -27,10 +27,12 @@ Difference = tuple[str, str | None, str | None]
 
 @dataclass(frozen=True)
 class Way:
-    """A choice of the advice, and what differs in the job file by it."""
+    """A choice of the advice, and what differs in the job file by it: `takes` is how long, `begins` from where."""
 
+    title: str
     effect: str
-    expected: str
+    takes: str
+    begins: str
     differences: Sequence[Difference]
 
 
@@ -57,17 +59,15 @@ async def box(desk: Desk, job: Job, now: float) -> Box | None:
     async with desk.yard.database.read(long=True) as session:  # the line is of all tenants
         ahead = await queue.ahead(session, job.priority, now)
     pairs = zip(found.choices, prospects, strict=True)
-    ways = [Way(choice.effect, _expected(choice, prospect), differences(choice.changes)) for choice, prospect in pairs]
-    return Box(found.explanation, ways, ahead)
+    return Box(found.explanation, [_way(choice, prospect) for choice, prospect in pairs], ahead)
 
 
-def _expected(choice: Choice, prospect: Prospect) -> str:
-    where = f"goes on from step {words.count(prospect.from_step)}" if prospect.from_step else "begins at step 0"
-    if choice.pace is None:
-        return f"{where}; a step takes another time, how long is not known"
-    if prospect.seconds is None:
-        return f"{where}; how long it takes is not known, it had made no step"
-    return f"{where}; takes ≈ {words.duration(prospect.seconds)}"
+def _way(choice: Choice, prospect: Prospect) -> Way:
+    changes = [change for change in choice.changes if change.before != change.after]
+    title = ", ".join(f"{change.field} {plain(change.before) or 'unset'} → {plain(change.after)}" for change in changes)
+    takes = "time not known" if prospect.seconds is None else f"≈ {words.duration(prospect.seconds)}"
+    begins = f"from step {words.count(prospect.from_step)}" if prospect.from_step else "from the start"
+    return Way(title, choice.effect, takes, begins, differences(choice.changes))
 
 
 def _last_lines(context: Context, job_id: str) -> Sequence[str]:

@@ -93,7 +93,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         name: getattr(words, name)
-        for name in ("duration", "count", "value", "rate", "percent", "size", "gigabytes", "initials")
+        for name in ("duration", "count", "value", "rate", "percent", "size", "gigabytes", "initials", "ticked")
     }
     environment.filters |= {"word": states.word, "cause": states.cause, "kind": states.kind}
     environment.globals |= {

@@ -1,8 +1,12 @@
 """Numbers and times as people read them: one place, so that they look the same on every page."""
 
 import math
+import re
 from datetime import datetime, tzinfo
 
+from markupsafe import Markup, escape
+
+TICKS = re.compile(r"`([^`]+)`")
 MISSING = "—"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 KILO = 1000.0
@@ -112,3 +116,8 @@ def initials(name: str) -> str:
     parts = [part for part in name.replace("@", " ").replace(".", " ").replace("-", " ").split() if part]
     letters = "".join(part[0] for part in parts[:2]) if len(parts) > 1 else name[:2]
     return letters.upper()
+
+
+def ticked(text: str) -> Markup:
+    """With what stands between backticks as code."""
+    return Markup(TICKS.sub(r"<code>\1</code>", str(escape(text))))
