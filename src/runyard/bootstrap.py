@@ -372,6 +372,7 @@ def _context(parts: Parts) -> Context:
         },
         upload_limit=settings.upload_limit,
         check_memory=settings.check_memory,
+        preview_seconds=settings.preview_seconds,
         min_free=settings.min_free,
         retention=Policy(
             settings.keep_completed_days,

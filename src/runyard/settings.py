@@ -137,6 +137,8 @@ class Settings(BaseModel):
     """The largest data set that may be uploaded."""
     check_memory: ByteSize = Field(default=ByteSize(4 << 30), ge=512 << 20)
     """The most main memory that checking a data set may take."""
+    preview_seconds: float = Field(default=120.0, ge=1, le=3600)
+    """How long reading a model's tokenizer and the first rows of data for a preview may take."""
     min_free: ByteSize = ByteSize(1 << 30)
     """Bytes on the data folder's disk that stay free: no job is accepted or started below."""
     keep_completed_days: float = Field(default=90, ge=0)

@@ -27,6 +27,7 @@ class Context:
     """What a user may have where nothing else was set for the user or the tenant."""
     upload_limit: int = 4 << 30
     check_memory: int = 4 << 30
+    preview_seconds: float = 120.0
     min_free: int = 1 << 30
     retention: Policy = field(default_factory=Policy)
     trainer_environment: dict[str, str] | None = field(default_factory=dict, repr=False)

@@ -19,7 +19,6 @@ from runyard.services import asides, checks
 from runyard.services.context import Context
 from runyard.services.secrets import NO_LOGIN
 
-SECONDS = 120.0
 MOST_ASKING, MOST_OF_ONE, RETRY_SECONDS = 8, 2, 10.0
 WHY = "the rows can't be shown"
 
@@ -54,22 +53,21 @@ class Previews:
         self._asking[owner.user] += 1
         try:
             async with self._turn:
-                ended = await _ask_trainer(
-                    resolved, count, environ if owner.tenant == FIRST_TENANT else environ | NO_LOGIN
-                )
+                ended = await _ask_trainer(resolved, count, environ, self._context.preview_seconds)
         finally:
             self._asking[owner.user] -= 1
         return _answer(ended, asked, resolved)
 
 
-async def _ask_trainer(spec: LanguageSpec, count: int, environ: Mapping[str, str]) -> asides.Ended:
+async def _ask_trainer(spec: LanguageSpec, count: int, environ: Mapping[str, str], seconds: float) -> asides.Ended:
     with tempfile.TemporaryDirectory(prefix="runyard-preview-") as folder:
         RunDir(Path(folder)).spec.write_text(spec.model_dump_json())
         try:
             arguments = [folder, "--preview", str(count)]
-            return await asides.run("runyard.trainers", arguments, environ=environ, seconds=SECONDS)
+            return await asides.run("runyard.trainers", arguments, environ=environ, seconds=seconds)
         except TimeoutError:
-            raise _refused("data.train", f"reading model and data takes more than {SECONDS:.0f} seconds") from None
+            text = f"reading model and data takes more than {seconds:.0f} seconds; RUNYARD_PREVIEW_SECONDS gives more"
+            raise _refused("data.train", text) from None
 
 
 def _answer(ended: asides.Ended, asked: LanguageSpec, resolved: LanguageSpec) -> dict[str, Any]:

@@ -164,3 +164,12 @@ async def test_the_servers_login_to_the_hub_is_the_first_tenants_alone(slow: Slo
         await apart.of(spec, spec, 1, Owner("max", "main"))
     assert "system user" in refused.value.problems[0].message
     assert len(slow.environments) == 2
+
+
+async def test_one_that_takes_too_long_is_given_up(yard: Yard) -> None:
+    """To load what a trainer needs alone takes longer."""
+    hasty = previews.Previews(replace(yard.context, preview_seconds=0.05))
+    spec = resolved(yard.context.home / "rows.jsonl")
+    with pytest.raises(InvalidError) as refused:
+        await hasty.of(spec, spec, 1, Owner("max", "main"))
+    assert "RUNYARD_PREVIEW_SECONDS" in refused.value.problems[0].message
