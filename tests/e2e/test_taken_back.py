@@ -1,6 +1,7 @@
 """What is done at once can be taken back for ten seconds, on the page where it was done or on the one that it opens."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,18 @@ from runyard.testing.live import LiveYard
 pytestmark = pytest.mark.xdist_group("page")
 expect.set_options(timeout=WAIT_MILLISECONDS)
 
+SAVES_LONG = """
+import os, signal, sys, time
+
+def save(*_):
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.02)
+    sys.exit(75)
+
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+time.sleep(600)
+"""
 WAITS = {"kind": "script", "command": "sleep 600"}
 
 
@@ -93,6 +106,26 @@ def test_a_pause_is_taken_back_on_the_page_of_the_job(browser: Browser, yard: Li
         page.keyboard.press("p")
         expect(state).to_have_text("Paused")
         expect(page.get_by_role("alert")).to_have_count(0, timeout=15_000)
+
+
+def test_a_pause_is_taken_back_while_the_checkpoint_is_still_written(browser: Browser, tmp_path: Path) -> None:
+    program, gate = tmp_path / "saves.py", tmp_path / "saved"
+    program.write_text(SAVES_LONG)
+    with LiveYard(tmp_path / "home") as yard, visit(browser, yard.url) as page:
+        spec = {"kind": "script", "name": "saves long", "file": str(program), "args": [str(gate)], "resumable": True}
+        job_id = yard.client.submit(spec).id
+        page.goto(f"/jobs/{job_id}")
+        state, says = page.locator(".state.filled").first, page.locator("p.says")
+        expect(page.locator("#log")).to_contain_text("ready")
+        page.get_by_role("button", name="Pause").click()
+        expect(state).to_have_text("Pausing")
+        page.get_by_role("button", name="Undo").click()
+        expect(says).to_contain_text("It then goes on by itself")
+        expect(page.get_by_role("button", name="Pause")).to_be_visible()
+        gate.touch()
+        expect(state).to_have_text("Running")
+        yard.wait_for(lambda: yard.client.job(job_id).attempts == 2, "the second attempt")
+        yard.client.cancel(job_id)
 
 
 def test_a_retry_is_cancelled_from_where_it_was_asked_for(browser: Browser, yard: LiveYard, line: list[str]) -> None:
