@@ -36,6 +36,8 @@ LISTS = {
     "of a model that is not there": "model=nothing-9b",
     "a rare word": "q=77777",
     "a word that is not there": "q=zebra",
+    "of a priority": "priority=normal&sort=duration",
+    "of a priority that nobody gave": "priority=urgent",
     "of a week, by loss": "sort=loss&created_from={week}",
 }
 """By what one may ask for."""
