@@ -205,3 +205,21 @@ async def test_what_attempts_hold_until_it_is_released(database: Database) -> No
     async with database.write() as session:
         await session.execute(text("UPDATE attempts SET released_at = 1"))
     assert await taken() == []
+
+
+async def test_who_left_a_machine_a_moment_ago_is_known_from_its_last_move(database: Database) -> None:
+    """Also one that never said that it had started; not one that was cancelled while it waited or was paused."""
+    causes = {
+        "ran": [Cause.PLACED, Cause.STARTED, Cause.COMPLETED],
+        "quick": [Cause.PLACED, Cause.COMPLETED],
+        "waited": [Cause.CANCEL_ASKED],
+        "paused": [Cause.PLACED, Cause.STARTED, Cause.PAUSE_ASKED, Cause.STOPPED, Cause.CANCEL_ASKED],
+    }
+    for number, (name, asked) in enumerate(causes.items()):
+        await add(database, name)
+        async with database.write() as session:
+            for cause in asked:
+                await jobs.apply_move(session, await session.get_one(Job, name), cause, "me", NOW + number)
+    async with database.read() as session:
+        assert [job.id for job in await overview.left_since(session, NOW - 10, 5)] == ["quick", "ran"]
+        assert [job.id for job in await overview.left_since(session, NOW, 5)] == ["quick"]

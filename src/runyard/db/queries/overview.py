@@ -6,7 +6,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import defer
 
 from runyard.db.database import Session
-from runyard.db.tables import IS_TURN, FeedEvent, Job
+from runyard.db.tables import IS_TURN, FeedEvent, Job, Move
+from runyard.domain.lifecycle import ACTIVE, FINAL
 
 MOST_RUNS = 500
 BRIEF = select(Job).options(defer(Job.spec, raiseload=True), defer(Job.resolved_spec, raiseload=True))
@@ -26,6 +27,14 @@ async def in_line(session: Session, limit: int) -> Sequence[Job]:
 async def ended_since(session: Session, states: Collection[str], at: float, limit: int) -> Sequence[Job]:
     """Last ended first."""
     query = _there().where(Job.state.in_(states), Job.finished_at > at)
+    return await _few(session, query.order_by(Job.finished_at.desc(), Job.id), limit)
+
+
+async def left_since(session: Session, at: float, limit: int) -> Sequence[Job]:
+    """Those that held a machine until they ended, since then; last ended first."""
+    held = select(Move.id).where(Move.job_id == Job.id, Move.after == Job.state, Move.before.in_(ACTIVE))
+    held = held.where(Move.at == Job.finished_at)
+    query = _there().where(Job.state.in_(FINAL), Job.finished_at > at, held.exists())
     return await _few(session, query.order_by(Job.finished_at.desc(), Job.id), limit)
 
 

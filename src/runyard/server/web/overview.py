@@ -32,6 +32,7 @@ MOST_NEEDS, MOST_RUNNING, MOST_WAITING, MOST_FINISHED = 3, 50, 20, 8
 NEEDS_SECONDS, WEEK = 86400.0, 7 * 86400.0
 MOST_BEST = 8
 JUST_ENDED_SECONDS = 10.0
+"""So long whoever watches a job sees what became of it where it ran."""
 SHORT_PART = 0.052
 """A block of less than this part of the track, about 50 pixels, shows its icon alone."""
 
@@ -92,7 +93,9 @@ async def show(desk: ToSee, request: Request) -> Response:
     async with desk.read(long=True) as session:
         cursor = await events.last_id(session)
         counts = await job_rows.count_by_state(session)
-        running = await rows.in_states(session, ACTIVE, MOST_RUNNING)
+        running = [*await rows.in_states(session, ACTIVE, MOST_RUNNING)]
+        running += await rows.left_since(session, sight.now - JUST_ENDED_SECONDS, MOST_RUNNING)
+        running.sort(key=lambda job: -(job.started_at or sight.now))
         waiting = await rows.in_line(session, MOST_WAITING * 5)
         failed = await rows.ended_since(session, (State.FAILED,), sight.now - NEEDS_SECONDS, 50)
         ended = await rows.ended_since(session, FINAL, _midnight(sight), MOST_FINISHED)
@@ -119,9 +122,7 @@ async def show(desk: ToSee, request: Request) -> Response:
         window=window,
         tracks=tracks,
         machines=_machines(len(gpus)),
-        running=[
-            shown.shown(job, sight.now, curves.get(job.id, ())) for job in _with_just_ended(running, ended, sight)
-        ],
+        running=[shown.shown(job, sight.now, curves.get(job.id, ())) for job in running],
         waiting=[(job, standings[job.id]) for job in line[:MOST_WAITING]],
         ended=[shown.shown(job, sight.now) for job in ended],
         best=best[:MOST_BEST],
@@ -153,12 +154,6 @@ async def _need(session: Session, job_id: str) -> Need | None:
 def _window(now: float) -> Window:
     start = floor((now - BEFORE) / QUARTER) * QUARTER
     return Window(start, start + BEFORE + AHEAD)
-
-
-def _with_just_ended(running: Sequence[Job], ended: Sequence[Job], sight: Sight) -> list[Job]:
-    """Whoever watches a job sees what became of it where it stood, for a moment."""
-    left = [job for job in ended if job.started_at and sight.now - (job.finished_at or 0.0) < JUST_ENDED_SECONDS]
-    return sorted([*running, *left], key=lambda job: -(job.started_at or sight.now))
 
 
 def _midnight(sight: Sight) -> float:
