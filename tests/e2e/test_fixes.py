@@ -93,7 +93,7 @@ def test_one_that_memory_killed_goes_on_in_smaller_parts_from_its_last_checkpoin
     assert (job.state, job.reason) == (State.FAILED, "killed")
     assert "most likely main memory ran out" in (job.message or "")
     assert job.advice is not None
-    changed = {change.field: (change.before, change.after) for change in job.advice.changes}
+    changed = {change.field: (change.before, change.after) for change in job.advice.choices[0].changes}
     assert changed == {"training.micro_batch_size": (4, 2)}
     step = max(point.step for point in yard.client.checkpoints(job.id) if point.removed_at is None)
     child = yard.client.retry(job.id, fix=True)

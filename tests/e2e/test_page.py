@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
-from tests.e2e.browser import WAIT_MILLISECONDS, launched, serious_faults, visit
+from tests.e2e.browser import WAIT_MILLISECONDS, serious_faults, visit
 from tests.integration.engine.receiver import listening
 
 from runyard.testing.live import LiveYard
@@ -47,12 +47,6 @@ window.look = (value) => { seen = value; document.dispatchEvent(new Event("visib
 PAGE_BYTES = 300_000
 UPLOADED = re.compile(r"dataset:[0-9a-f]{12}\b")
 """A data set that is there; until one is chosen, a form's job file says `dataset:ID`."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

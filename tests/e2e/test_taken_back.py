@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.e2e.browser import WAIT_MILLISECONDS, launched, serious_faults, visit
+from tests.e2e.browser import WAIT_MILLISECONDS, serious_faults, visit
 
 from runyard.testing.live import LiveYard
 
@@ -26,12 +26,6 @@ print("ready", flush=True)
 time.sleep(600)
 """
 WAITS = {"kind": "script", "command": "sleep 600"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

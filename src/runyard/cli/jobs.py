@@ -136,13 +136,16 @@ def retry(
     fix: Annotated[
         bool, typer.Option("--fix", help="As a new job with the changes of a choice of its advice.")
     ] = False,
-    choice: Annotated[int, typer.Option(help="Which choice of the advice, with --fix.", min=1)] = 1,
+    choice: Annotated[int | None, typer.Option(help="With --fix: another choice than the first.", min=1)] = None,
     json: options.Json = False,
 ) -> None:
     """Run a failed or cancelled job again as it was, from its last checkpoint where there is one."""
+    if choice is not None and not fix:
+        raise typer.BadParameter("--choice needs --fix")
     if not fix:
         _act(ctx, job, "retry", json=json)
         return
+    choice = choice or 1
     with options.client(ctx) as client:
         failed = client.find_job(job)
         fixed = client.retry(failed.id, fix=True, choice=choice)

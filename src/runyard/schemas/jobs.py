@@ -1,8 +1,8 @@
 """Jobs and what belongs to one."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
 
 from runyard.domain.lifecycle import State
 from runyard.protocol.events import Snapshot
@@ -131,10 +131,6 @@ class AdviceRead(BaseModel):
     explanation: str
     choices: list[ChoiceRead]
     """The least change first; without any, there is something for a person to do."""
-    changes: list[ChangeRead]
-    """Those of the first choice, with which `retry` with `fix` makes a new job unless another is named."""
-    goes_on: bool
-    """That of the first choice."""
 
 
 class Retry(BaseModel):
@@ -146,6 +142,12 @@ class Retry(BaseModel):
     """As a new job, with changes that the advice names."""
     choice: int = Field(1, ge=1, le=100)
     """With `fix`: which of the advice's choices, counted from 1."""
+
+    @model_validator(mode="after")
+    def _choice_is_of_a_fix(self) -> Self:
+        if "choice" in self.model_fields_set and not self.fix:
+            raise ValueError("choice is of the changes to make: it needs fix: true")
+        return self
 
 
 class JobDetail(JobRead):

@@ -81,11 +81,11 @@ async def out_of_memory(api: Any, yard: Yard) -> Run:
 async def test_a_failed_job_comes_with_advice(api: Any, out_of_memory: Run) -> None:
     shown = (await api.get(f"/api/v1/jobs/{out_of_memory.id}")).json()
     assert shown["advice"]["explanation"].startswith("The memory of the GPU ran out.")
-    assert shown["advice"]["changes"] == [
+    assert shown["advice"]["choices"][0]["changes"] == [
         {"field": "training.batch_size", "from": 16, "to": 16},
         {"field": "training.micro_batch_size", "from": 8, "to": 4},
     ]
-    assert shown["advice"]["goes_on"] is True
+    assert shown["advice"]["choices"][0]["goes_on"] is True
 
 
 async def test_each_choice_says_what_is_to_be_expected_of_it(api: Any, yard: Yard, out_of_memory: Run) -> None:
@@ -183,6 +183,9 @@ async def test_what_cannot_be_fixed_is_refused_with_the_advice(api: Any, yard: Y
     assert refused.status_code == 409
     assert "Check its name" in refused.json()["hint"]
     assert (await api.post(f"/api/v1/jobs/{run.id}/retry", json={"fixx": True})).status_code == 422
+    alone = await api.post(f"/api/v1/jobs/{run.id}/retry", json={"choice": 2})
+    assert alone.status_code == 422
+    assert "it needs fix: true" in alone.text
 
 
 async def test_a_plain_retry_changes_nothing(api: Any, out_of_memory: Run) -> None:

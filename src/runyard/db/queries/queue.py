@@ -48,7 +48,8 @@ def _rank() -> ColumnElement[int]:
 
 
 # Built once: to build them takes longer than to execute them on a short line.
-RANK = _rank().label("rank")
+_by_priority_and_age = _rank()
+RANK = _by_priority_and_age.label("rank")
 IN_LINE = and_(IS_QUEUED, MAY_START)
 _row = Job.__table__.c
 WAITING = select(
@@ -98,7 +99,7 @@ async def between(
 ) -> Between:
     """Who stands in line after where the job would stand with the first rank, and before where with the second; None
     is the end of the line."""
-    key = tuple_(_rank(), Job.queued_at, Job.id)
+    key = tuple_(_by_priority_and_age, Job.queued_at, Job.id)
     low, high = (
         None if rank is None else tuple_(literal(rank), literal(job.queued_at), literal(job.id)) for rank in ranks
     )

@@ -268,10 +268,4 @@ def _advice(advice: Advice, prospects: Sequence[Prospect]) -> AdviceRead:
         )
         for choice, prospect in zip(advice.choices, prospects, strict=True)
     ]
-    first = choices[0] if choices else None
-    return AdviceRead(
-        explanation=advice.explanation,
-        choices=choices,
-        changes=first.changes if first else [],
-        goes_on=first is None or first.goes_on,
-    )
+    return AdviceRead(explanation=advice.explanation, choices=choices)

@@ -1,18 +1,15 @@
 """What to do about a job that failed: ways on with what is to be expected of each, else what the trainer said last."""
 
 import asyncio
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from runyard.db.tables import Job
 from runyard.domain.advice import Choice
-from runyard.domain.cures import Change
 from runyard.domain.errors import RunyardError
 from runyard.server.deps import Desk
-from runyard.server.web import words
+from runyard.server.web import shown, words
 from runyard.services import fixes, queue, secrets
 from runyard.services.context import Context
 from runyard.services.fixes import Prospect
@@ -20,9 +17,6 @@ from runyard.services.logs import Reader, Stream
 
 STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 LAST_LINES = 20
-
-Difference = tuple[str, str | None, str | None]
-"""Field, before, after."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ class Way:
     effect: str
     takes: str
     begins: str
-    differences: Sequence[Difference]
+    differences: Sequence[shown.Difference]
 
 
 @dataclass(frozen=True)
@@ -64,10 +58,13 @@ async def box(desk: Desk, job: Job, now: float) -> Box | None:
 
 def _way(choice: Choice, prospect: Prospect) -> Way:
     changes = [change for change in choice.changes if change.before != change.after]
-    title = ", ".join(f"{change.field} {plain(change.before) or 'unset'} → {plain(change.after)}" for change in changes)
+    title = ", ".join(
+        f"{change.field} {words.setting(change.before) or 'unset'} → {words.setting(change.after)}"
+        for change in changes
+    )
     takes = "time not known" if prospect.seconds is None else f"≈ {words.duration(prospect.seconds)}"
     begins = f"from step {words.count(prospect.from_step)}" if prospect.from_step else "from the start"
-    return Way(title, choice.effect, takes, begins, differences(choice.changes))
+    return Way(title, choice.effect, takes, begins, shown.differences(choice.changes))
 
 
 def _last_lines(context: Context, job_id: str) -> Sequence[str]:
@@ -84,11 +81,3 @@ def _last_lines(context: Context, job_id: str) -> Sequence[str]:
         if lines:
             return lines[-LAST_LINES:]
     return []
-
-
-def differences(changes: Iterable[Change]) -> list[Difference]:
-    return [(change.field, plain(change.before), plain(change.after)) for change in changes]
-
-
-def plain(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

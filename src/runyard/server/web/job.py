@@ -94,7 +94,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         told=[item for event in told if (item := _told(event))],
         settings=_settings(job.spec)[:MOST_SETTINGS],
         yaml=yamlfile.written(job.spec),
-        differences=advice.differences(changes or ()),
+        differences=shown.differences(changes or ()),
         parent=parent,
         made_of=made_of,
         measured=_measured(report) if report else [],
@@ -250,7 +250,7 @@ def _moved(data: Mapping[str, Any]) -> str:
 
 def _settings(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was asked for, by dotted name."""
-    return [(name, str(advice.plain(value))) for name, value in dotted.flat(spec) if value not in (None, {}, [])]
+    return [(name, str(words.setting(value))) for name, value in dotted.flat(spec) if value not in (None, {}, [])]
 
 
 def _measured(report: Report) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
     """A part of a page, for a dialog."""
     sight = Sight(request, desk.yard.clock(), desk.caller)
     async with desk.read() as session:
-        job = (await jobs.show(session, job_id)).job
+        job = await jobs.get(session, job_id)
     standing, choices = Standing(), []
     if job.state == State.QUEUED:
         async with desk.yard.database.read(long=True) as session:  # the line is of all tenants

@@ -1,15 +1,19 @@
 """Jobs as pages show them: what there is to say of one in a row, made from its row and its newest snapshot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runyard.db.tables import Job
+from runyard.domain.cures import Change
 from runyard.domain.lifecycle import FINAL, State
 from runyard.server.web import states, words
 
 SPARK_WIDTH, SPARK_HEIGHT = 88.0, 30.0
 HEADS = ("loss", "eval_loss")
+
+Difference = tuple[str, str | None, str | None]
+"""Field of a job file, before, after."""
 
 
 @dataclass(frozen=True)
@@ -135,3 +139,7 @@ def _left(job: Job, now: float) -> float | None:
     if job.estimated_seconds is not None and job.started_at is not None:
         return max(0.0, job.started_at + job.estimated_seconds - now)
     return None
+
+
+def differences(changes: Iterable[Change]) -> list[Difference]:
+    return [(change.field, words.setting(change.before), words.setting(change.after)) for change in changes]

@@ -1,8 +1,10 @@
 """Numbers and times as people read them: one place, so that they look the same on every page."""
 
+import json
 import math
 import re
 from datetime import datetime, tzinfo
+from typing import Any
 
 from markupsafe import Markup
 
@@ -122,3 +124,8 @@ def ticked(text: str) -> Markup:
     """With what stands between backticks as code."""
     parts = TICKS.split(text)  # every second one stood between two
     return Markup("").join(CODE.format(part) if number % 2 else part for number, part in enumerate(parts))
+
+
+def setting(value: Any) -> str | None:
+    """A value of a job file; None where nothing is set."""
+    return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -3,8 +3,7 @@
 import { Feed, CAUGHT_UP_MS } from "./feed.js";
 import { keepOrder, tellOrder, tintChanged } from "./order.js";
 
-const YEAR = 31536000, TICK_MS = 10000, SAID = "runyard-said";
-export const UNDO_SECONDS = 10;
+const YEAR = 31536000, TICK_MS = 10000, UNDO_SECONDS = 10, SAID = "runyard-said";
 const REFRESH_MS = { moved: 300, told: 1000 }; // after a change of state, and after whatever else was told
 const SELDOM_MS = 3000; // of a page of many jobs, which tell something all the time
 const body = document.body, root = document.documentElement;
