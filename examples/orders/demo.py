@@ -44,11 +44,12 @@ def main() -> None:
     before = ask(model)
     console.print(f"exact matches: [bold]{before['exact']} of {before['of']}[/]")
     console.rule("3. Training")
-    runyard("submit", str(HERE / "job.yaml"), "--watch", url=url)
+    job_id = json.loads(runyard("submit", str(HERE / "job.yaml"), "--json", url=url, capture=True))["id"]
+    runyard("jobs", "watch", job_id, url=url)
     console.rule("4. The same orders again")
     adapter = HOME / "download"
     shutil.rmtree(adapter, ignore_errors=True)
-    runyard("jobs", "download", "last", "--output", str(adapter), url=url)
+    runyard("jobs", "download", job_id, "--output", str(adapter), url=url)
     after = ask(model, find_adapter(adapter))
     show(before, after)
     console.print(f"\nTook {time.monotonic() - began:.0f} s. The server goes on at {url}; look around:\n")
@@ -109,14 +110,16 @@ def stop_server() -> None:
         console.print(f"asked the server (pid {pid}) to stop")
 
 
-def runyard(*arguments: str, url: str) -> None:
+def runyard(*arguments: str, url: str, capture: bool = False) -> str:
+    """What it wrote, if that is to be captured instead of shown."""
     console.print(f"[dim]$ runyard {' '.join(arguments)}[/]")
     result = subprocess.run(
-        [sys.executable, "-m", "runyard.cli.main", *arguments],
+        [sys.executable, "-m", "runyard.cli.main", *arguments], stdout=subprocess.PIPE if capture else None, text=True,
         env={**os.environ, "RUNYARD_URL": url, "RUNYARD_HOME": str(HOME)}, check=False,
     )  # fmt: skip
     if result.returncode:
         sys.exit(result.returncode)
+    return result.stdout or ""
 
 
 def ask(model: Path, adapter: Path | None = None) -> dict[str, Any]:
