@@ -12,9 +12,9 @@ from runyard.executors import stacks
 SPINS = """
 import faulthandler, signal, sys
 def spins_for_ever():
+    print("ready", flush=True)
     while True: pass
 faulthandler.register(signal.SIGUSR1, open(sys.argv[1], "a"))
-print("ready", flush=True)
 spins_for_ever()
 """
 
