@@ -88,6 +88,22 @@ def test_a_job_that_is_held_and_let_go_again_keeps_its_place(browser: Browser, y
         assert standing(yard, line[0]) == ("queued", "normal", 1)
 
 
+def test_who_cancels_is_told_who_goes_next(browser: Browser, yard: LiveYard, line: list[str]) -> None:
+    holder = yard.client.jobs(state=["running"]).items[0].id
+    with visit(browser, yard.url) as page:
+        page.goto(f"/jobs/{holder}")
+        page.get_by_role("button", name="Cancel…").first.click()
+        dialog = page.get_by_role("dialog", name="Cancel in the way?")
+        expect(dialog).to_contain_text("plum is next in line.")
+        page.keyboard.press("Escape")
+        yard.client.cancel(line[0])
+        page.get_by_role("button", name="Cancel…").first.click()
+        expect(dialog).to_contain_text("pear is next in line.")
+        page.goto(f"/jobs/{line[1]}")
+        page.get_by_role("button", name="Cancel…").first.click()
+        expect(page.get_by_role("dialog")).not_to_contain_text("next in line")
+
+
 def test_a_pause_is_taken_back_on_the_page_of_the_job(browser: Browser, yard: LiveYard, line: list[str]) -> None:
     with visit(browser, yard.url) as page:
         page.goto(f"/jobs/{line[0]}")

@@ -60,6 +60,7 @@ async def test_places_are_those_of_the_scheduler(database: Database) -> None:
     async with database.read() as session:
         line = list(order.line(await queue.waiting(session, NOW), NOW))
         ids = [job.job_id for job in line]
+        assert await queue.first(session, NOW) == (ids[0], "main")
         assert await queue.places(session, ids, NOW) == {id_: place for place, id_ in enumerate(ids, 1)}
         assert await queue.places(session, [ids[3], "later", "no such job"], NOW) == {ids[3]: 4}
 

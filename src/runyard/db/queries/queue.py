@@ -86,6 +86,13 @@ async def places(session: Session, job_ids: Collection[str], now: float) -> dict
     return {job_id: position for job_id, position in rows}
 
 
+async def first(session: Session, now: float) -> tuple[str, str] | None:
+    """Name and tenant of the job at the head of the line."""
+    query = select(Job.name, Job.tenant).where(IN_LINE).order_by(RANK, Job.queued_at, Job.id).limit(1)
+    row = (await session.execute(query, {"now": now})).first()
+    return None if row is None else (row[0], row[1])
+
+
 @dataclass(frozen=True)
 class Between:
     """Of those that stand between two places: how many, and the first few, as (name, tenant)."""

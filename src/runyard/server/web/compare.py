@@ -1,8 +1,11 @@
 """Runs side by side: which is best and what it cost, their curves on the same axes, and what differs."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -21,6 +24,7 @@ router = APIRouter()
 
 MOST, FEWEST = 8, 2
 RECENT = 30
+PIECES = re.compile(r"[^-_ /.]*[-_ /.]?")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ async def show(desk: ToSee, request: Request) -> Response:
         recent = await rows.page(session, Filter(), Sorting(), None, RECENT)
     settings = {job.id: analytics.settings(job) for job in found}
     differing = rules.differences(settings)
+    alike = dict(item for one in settings.values() for item in dotted.flat(one) if item[0] not in differing)
     base = next((position for position, job in enumerate(found) if job.id == baseline), len(found) - 1)
     return render(
         sight,
@@ -55,32 +60,47 @@ async def show(desk: ToSee, request: Request) -> Response:
         runs=[shown.shown(job, sight.now) for job in found],
         too_many=len(asked) > MOST,
         base=base,
-        sentence=_sentence(found),
+        briefs=briefs(found),
+        verdict=_verdict(found),
         lines=_lines(found, base, sight) if found else [],
         differing=[(name, [_shown(value) for value in values.values()]) for name, values in sorted(differing.items())],
-        same=len({name for one in settings.values() for name, _ in dotted.flat(one)} - rules.UNCOMPARED)
-        - len(differing),
+        alike=[(name, _shown(value)) for name, value in sorted(alike.items()) if name not in rules.UNCOMPARED],
         asked_alike=asked_alike,
         others=[job for job in recent if job.id not in asked],
         asked=asked,
     )
 
 
-def _sentence(found: Sequence[Job]) -> str:
+def briefs(found: Sequence[Job]) -> list[str]:
+    """Their names without what all begin with; those of one name with a piece of their ids."""
+    pieces = [PIECES.findall(job.name) for job in found]
+    shared = sum(1 for _ in takewhile(lambda alike: len(set(alike)) == 1, zip(*pieces, strict=False)))
+    rests = ["".join(piece[shared:]) for piece in pieces]
+    if not all(any(letter.isalpha() for letter in rest) for rest in rests):
+        rests = [job.name for job in found]
+    times = Counter(rests)
+    return [rest if times[rest] == 1 else f"{rest} {job.id[:4]}" for rest, job in zip(rests, found, strict=True)]
+
+
+def _verdict(found: Sequence[Job]) -> tuple[str, str]:
+    """Which is best, empty where none is, and what is to be said of it."""
     judged = [job for job in found if job.best_value is not None]
     if len(found) < FEWEST:
-        return "Choose two or more runs."
+        return "", "Choose two or more runs."
     if not judged:
-        return "None of them has told a loss yet, so none is best."
+        return "", "None of them has told a loss yet, so none is best."
     best = min(judged, key=lambda job: job.best_value or 0.0)
     rest = sorted(job.best_value or 0.0 for job in judged if job is not best)
     name = (best.best_name or "loss").replace("_", " ")
-    text = f"{best.name} is best: {name} {words.value(best.best_value)}"
+    text = f"is best: {name} {words.value(best.best_value)}"
     if rest:
         text += f", {words.change(best.best_value, rest[0])} against the next".replace("± 0 against", "the same as")
     if best.duration is not None:
         text += f", in {words.duration(best.duration)}"
-    return text + "."
+    newest = (best.snapshot or {}).get("step")
+    if best.best_step is not None and newest and best.best_step < newest:
+        text += f". That was at step {words.count(best.best_step)} of {words.count(newest)}"
+    return best.name, f"{text}."
 
 
 def _lines(found: Sequence[Job], base: int, sight: Sight) -> list[Line]:

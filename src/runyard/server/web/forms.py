@@ -17,28 +17,40 @@ from runyard.protocol.specs import SPEC_CLASSES
 from runyard.protocol.specs.language import SHORT_FORMS, long_form
 
 FIRST = {
-    "name": "Name", "model.name": "Model", "data.train": "Data", "file": "Python file", "command": "Command",
-    "args": "Arguments", "adapter.type": "Method", "adapter.rank": "Rank", "adapter.alpha": "Alpha",
-    "training.learning_rate": "Learning rate", "training.batch_size": "Batch", "training.epochs": "Epochs",
-    "training.max_steps": "Steps at most", "preference.beta": "Beta", "resumable": "Can be resumed",
-    "priority": "Priority", "resources.gpus": "GPUs", "tags": "Tags",
+    "What": {
+        "name": "Name", "model.name": "Model", "data.train": "Data", "file": "Python file", "command": "Command",
+        "args": "Arguments", "tags": "Tags",
+    },
+    "How": {
+        "adapter.type": "Method", "adapter.rank": "Rank", "adapter.alpha": "Alpha",
+        "training.learning_rate": "Learning rate", "training.batch_size": "Batch", "training.epochs": "Epochs",
+        "training.max_steps": "Steps at most", "preference.beta": "Beta", "resumable": "Can be resumed",
+    },
+    "Where and when": {"priority": "Priority", "resources.gpus": "GPUs"},
 }  # fmt: skip
-"""What most people set, by the word for it; the rest is one click away."""
+"""What most people set, in its groups, by the word for it; the rest is one click away."""
+LABELS = {path: label for group in FIRST.values() for path, label in group.items()}
+METHODS = {"lora": "LoRA", "dora": "DoRA", "none": "Full"}
 HINTS = {
     "training.learning_rate": "Usual for LoRA: 1e-4 to 3e-4",
     "training.batch_size": "Rows in one optimizer step; how they are divided is chosen from the memory",
     "data.train": "An upload (dataset:ID), a file this server may read, or a hub name",
     "model.name": "Hub name, or a folder or GGUF file of this server",
+    "adapter.type": "Full trains every weight",
     "name": "From the data or the command unless set",
     "priority": "",
 }
+MOST_SWITCHED = 4
 PLAIN_LINE = re.compile(r"^(\s*)([\w.-]+):(\s*)(.*?)(\s+#.*)?$")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
 
 
 @dataclass(frozen=True)
 class Field:
-    """`choices` are the words that are possible; `kind` is text, number, switch or words."""
+    """`choices` are the words that are possible; `kind` is text, number, switch or words.
+
+    `group` is where it stands among those that most people set, empty for the rest.
+    """
 
     path: str
     label: str
@@ -46,15 +58,27 @@ class Field:
     choices: Sequence[str] = ()
     hint: str = ""
     default: str = ""
-    is_first: bool = False
+    group: str = ""
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether all that may be chosen lies open side by side."""
+        return bool(self.group) and 0 < len(self.choices) <= MOST_SWITCHED
+
+    def word(self, choice: str) -> str:
+        if self.kind == "switch":
+            return "Yes" if choice == "true" else "No"
+        if self.path == "adapter.type":
+            return METHODS.get(choice, choice)
+        return choice.capitalize() if self.group else choice
 
 
 def fields(kind: str) -> list[Field]:
     """Those that most people set come first, in their order."""
-    order = list(FIRST)
+    order = list(LABELS)
     found = list(_fields(SPEC_CLASSES[kind], ""))
-    first = sorted((field for field in found if field.is_first), key=lambda field: order.index(field.path))
-    return first + [field for field in found if not field.is_first]
+    first = sorted((field for field in found if field.group), key=lambda field: order.index(field.path))
+    return first + [field for field in found if not field.group]
 
 
 def values(text: str) -> dict[str, str]:
@@ -165,9 +189,10 @@ def _field(path: str, field: FieldInfo) -> Field | None:
         return None
     default = field.get_default(call_default_factory=True)
     shown = "" if default is None or not isinstance(default, str | int | float | bool) else str(default)
-    label = FIRST.get(path, path.replace("_", " ").replace(".", " · "))
+    label = LABELS.get(path, path.replace("_", " ").replace(".", " · "))
     hint = HINTS.get(path, field.description or "")
-    return Field(path, label, kind, choices, hint, shown.lower() if isinstance(default, bool) else shown, path in FIRST)
+    group = next((name for name, paths in FIRST.items() if path in paths), "")
+    return Field(path, label, kind, choices, hint, shown.lower() if isinstance(default, bool) else shown, group)
 
 
 def _arms(annotation: Any) -> list[Any]:

@@ -93,7 +93,19 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         name: getattr(words, name)
-        for name in ("duration", "count", "value", "rate", "percent", "size", "gigabytes", "initials", "ticked")
+        for name in (
+            "duration",
+            "count",
+            "value",
+            "rate",
+            "percent",
+            "size",
+            "gigabytes",
+            "initials",
+            "ticked",
+            "quota",
+            "amount",
+        )
     }
     environment.filters |= {"word": states.word, "cause": states.cause, "kind": states.kind}
     environment.globals |= {

@@ -80,6 +80,8 @@ class Plan:
     running: int = 0
     waiting: int = 0
     places: int = 0
+    wants: str = ""
+    """What is still to be chosen, when nothing has been done wrong."""
 
 
 @router.get("")
@@ -209,6 +211,8 @@ async def _plan(desk: Desk, text: str) -> Plan:
         spec = job_spec.validate_python(document.value)
     except ValidationError as error:
         return Plan([_placed(problem, document) for problem in spec_problems(error, _kind(document))])
+    if _values(text).get("data.train") == NO_DATA:
+        return Plan([], wants="Choose the data: upload a file, or name what is here already.")
     try:
         submissions.require_storable(spec)
         resolved = await sources.resolve(desk.yard.database, spec, desk.caller, desk.yard.context)

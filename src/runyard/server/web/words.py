@@ -8,10 +8,20 @@ from typing import Any
 
 from markupsafe import Markup
 
+from runyard.domain.quotas import Quota
+
 TICKS, CODE = re.compile(r"`([^`]+)`"), Markup("<code>{}</code>")
 MISSING = "—"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 KILO = 1000.0
+QUOTAS = {
+    Quota.WAITING: "Jobs waiting",
+    Quota.RUNNING: "Jobs running",
+    Quota.GPUS: "GPUs at once",
+    Quota.GPU_HOURS: "GPU-hours this month",
+    Quota.STORED_BYTES: "Stored",
+    Quota.MONEY: "Money this month",
+}
 MANY = 10_000
 
 
@@ -112,6 +122,17 @@ def size(number: float | None) -> str:
 def gigabytes(megabytes: float | None) -> str:
     """Memory of a GPU, as the makers say it: 1024 MB are a GB."""
     return MISSING if megabytes is None else f"{megabytes / 1024:.1f}"
+
+
+def quota(name: str) -> str:
+    return QUOTAS[Quota(name)]
+
+
+def amount(number: float, name: str) -> str:
+    """Of what a quota limits."""
+    if name == Quota.STORED_BYTES:
+        return size(number)
+    return rate(number) if number % 1 else count(number)
 
 
 def initials(name: str) -> str:

@@ -1,10 +1,10 @@
 // All charts of a page: what they share (axis, smoothing, zoom, cursor), and how they are kept up to date.
 
 import { toast } from "./frame.js";
-import { Curves, groups, title, written } from "./curves.js";
+import { Curves, groups, isUsual, title, written } from "./curves.js";
 import { DASHES, Plot, forgetTones, short, toneOf } from "./plot.js";
 
-const STORE = "runyard-charts", MOST = 12, DRAW_MS = 250, FINER_MS = 300, LOG_FIRST = ["grad_norm"];
+const STORE = "runyard-charts", OPEN = 6, A_ROW = 3, SIDE_BY_SIDE = 2, DRAW_MS = 250, FINER_MS = 300, LOG_FIRST = ["grad_norm"];
 const host = document.querySelector("[data-charts], [data-compare]");
 const kept = JSON.parse(localStorage.getItem(STORE) || "{}");
 const link = new URLSearchParams(location.hash.slice(1));
@@ -15,7 +15,7 @@ const page = {
   clip: kept.clip ?? true,
   logs: new Set(kept.logs || LOG_FIRST),
   zoom: link.has("from") ? [Number(link.get("from")), Number(link.get("to"))] : null,
-  runs: [], plots: [], checkpoints: [], end: null, raised: null, hidden: new Set(),
+  runs: [], plots: [], checkpoints: [], end: null, raised: null, hidden: new Set(), isUnfolded: kept.isUnfolded ?? false,
   isMain: (plot) => page.plots[0] === plot || page.runs.length > 1,
   zoomTo(window) {
     if (window) { const wide = Math.max(window[1] - window[0], 1e-6); window = [Math.max(0, window[0]), Math.max(0, window[0]) + wide]; }
@@ -80,7 +80,7 @@ function take(events) {
 }
 
 function remember() {
-  localStorage.setItem(STORE, JSON.stringify({ axis: page.axis, smooth: page.smooth, clip: page.clip, logs: [...page.logs] }));
+  localStorage.setItem(STORE, JSON.stringify({ axis: page.axis, smooth: page.smooth, clip: page.clip, logs: [...page.logs], isUnfolded: page.isUnfolded }));
   const fields = new URLSearchParams();
   if (page.axis !== "step") fields.set("axis", page.axis);
   if (page.smooth !== 0.6) fields.set("smooth", page.smooth);
@@ -88,10 +88,10 @@ function remember() {
   history.replaceState(null, "", `${location.pathname}${location.search}${fields.size ? `#${fields}` : ""}`);
 }
 
-/** Charts for all that was reported; built anew only when there is something new to show. */
+/** Charts for all that is here; built anew only when there is something new to show. */
 function arrange() {
-  const names = [...new Set(page.runs.flatMap((run) => run.names))];
-  const shown = groups(names).slice(0, MOST);
+  const names = [...new Set(page.runs.flatMap((run) => run.names.filter((name) => run.series.has(name))))];
+  const shown = groups(names);
   if (!shown.length) return;
   const now = JSON.stringify(shown);
   if (now !== layout) {
@@ -117,17 +117,27 @@ function stack([first, ...rest]) {
   const [large] = page.plots;
   if (large?.name === first.name) {
     large.names = [first.name, first.twin].filter(Boolean);
-    host.querySelector(":scope > .charts")?.remove();
+    for (const part of host.querySelectorAll(":scope > .charts, :scope > .more")) part.remove();
     drop(1);
   } else {
     host.replaceChildren();
     drop(0);
     chart(first, "h2", "", host);
   }
-  if (!rest.length) return;
-  const grid = host.appendChild(document.createElement("div"));
-  grid.className = "charts";
-  for (const one of rest) chart(one, "h3", "small", grid.appendChild(document.createElement("div")));
+  const open = A_ROW * Math.ceil(Math.max(OPEN, rest.filter(({ name }) => isUsual(name)).length) / A_ROW);
+  folded(rest, open, "charts", (one, place) => chart(one, "h3", "small", place));
+}
+
+/** So many lie open; the rest is drawn only once somebody wants to see it. */
+function folded(all, open, look, draw) {
+  const grid = (place) => Object.assign(place.appendChild(document.createElement("div")), { className: look });
+  const fill = (ones, place) => { for (const one of ones) draw(one, place.appendChild(document.createElement("div"))); };
+  if (all.length) fill(all.slice(0, open), grid(host));
+  if (all.length <= open) return;
+  const more = Object.assign(host.appendChild(document.createElement("details")), { className: "more", open: page.isUnfolded });
+  more.appendChild(document.createElement("summary")).textContent = `${all.length - open} more ${all.length - open === 1 ? "chart" : "charts"}`;
+  more.addEventListener("toggle", () => { page.isUnfolded = more.open; remember(); });
+  fill(all.slice(open), grid(more));
 }
 
 /** The first so many stay: one that is only forgotten would go on following the cursor. */
@@ -141,9 +151,8 @@ function side(shown) {
   const head = host.appendChild(document.createElement("div"));
   head.className = "title";
   head.innerHTML = "<h2>Curves</h2>";
-  const grid = host.appendChild(document.createElement("div"));
-  grid.className = "two";
-  for (const one of shown) for (const name of [one.twin, one.name]) if (name) chart({ name }, "h3", "", grid.appendChild(document.createElement("div")));
+  const names = shown.flatMap(({ name, twin }) => [twin, name].filter(Boolean));
+  folded(names, SIDE_BY_SIDE, "two", (name, place) => chart({ name }, "h3", "", place));
 }
 
 function chart({ name, twin }, level, size, place) {

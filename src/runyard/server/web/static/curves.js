@@ -25,7 +25,7 @@ export class Curves {
     const large = this.names.length ? largest(this.names) : MAIN.flatMap((name) => [name, `eval_${name}`]);
     const first = await get(large, WIDE);
     if (number !== this.loading) return this;
-    const series = Object.entries(first.series), rest = first.names.filter((name) => !large.includes(name) && !NEVER.has(name));
+    const series = Object.entries(first.series), rest = inOrder(first.names).filter((name) => !large.includes(name));
     this.smooth = smooth;
     if (series.length && rest.length && shown) {
       this.names = first.names.filter((name) => large.includes(name));
@@ -94,15 +94,15 @@ function last(list) {
   return undefined;
 }
 
-const FIRST = ["learning_rate", "grad_norm", "mean_token_accuracy", "rewards/margins", "rewards/accuracies", "tokens_per_second", "samples_per_second",
-  "gpu_memory_mb", "gpu_utilization_percent", "gpu_temperature_celsius"];
-const MOST = 24;
+const FIRST = ["learning_rate", "grad_norm", "rewards_margins", "rewards_accuracies", "logps_chosen", "logps_rejected", "tokens_per_second",
+  "gpu_memory_mb", "gpu_utilization_percent", "gpu_temperature_celsius", "token_accuracy"];
+const MOST = 40;
 const NEVER = new Set(["num_tokens", "epoch", "total_flos"]);
 
-function largest(names) {
-  const [first] = groups(names);
-  return [first.name, first.twin].filter(Boolean);
-}
+const both = ({ name, twin }) => [name, twin].filter(Boolean);
+const inOrder = (names) => groups(names).flatMap(both);
+const largest = (names) => both(groups(names)[0]);
+export const isUsual = (name) => FIRST.includes(name);
 
 /** Names of training and evaluation values that belong on the same axes, in the order in which they are shown. */
 export function groups(names) {

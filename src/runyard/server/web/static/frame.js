@@ -238,7 +238,13 @@ async function send(form) {
 
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-dialog]");
-  if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); return; }
+  if (opener) {
+    event.preventDefault();
+    const dialog = document.getElementById(opener.dataset.dialog);
+    dialog?.showModal();
+    if (dialog?.querySelector("[data-live]")) refresh(); // what it says is decided on
+    return;
+  }
   const button = event.target.closest("[data-post]");
   if (button) { event.preventDefault(); press(button); return; }
   if (event.target.closest("dialog [data-close]")) event.target.closest("dialog").close();

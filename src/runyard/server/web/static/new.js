@@ -64,6 +64,8 @@ function fill(values) {
     if (field.type === "radio") { if (value) field.checked = field.value === value; }
     else if (field.value !== value) { field.value = value; flash(field); }
   }
+  const changed = [...form.querySelectorAll(".more [name]")].filter((field) => field.name in values).length;
+  $("more-says").textContent = changed ? `${changed} of them set` : "all at their defaults";
 }
 
 function flash(field) {
@@ -95,25 +97,28 @@ form.addEventListener("change", ({ target }) => {
   check();
 });
 form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("click", ({ target }) => { if (target.closest("[data-upload]")) $("new-upload").click(); });
 $("kinds").addEventListener("change", ({ target }) => { changes.clear(); wanted = target.value; check(); });
 $("template")?.addEventListener("change", ({ target }) => { location.href = target.value ? `/new?template=${encodeURIComponent(target.value)}` : "/new"; });
 $("copy").onclick = async () => { try { await navigator.clipboard.writeText(text.value); toast("Copied", { seconds: 2 }); } catch { text.select(); } };
 
 let uploads = 0; // whoever chooses another file, or names other data, has given the earlier one up
 $("new-upload").addEventListener("change", async ({ target }) => {
-  const [file] = target.files, says = $("upload-says");
+  const [file] = target.files;
   if (!file) return;
   const number = ++uploads;
-  says.textContent = `Uploading ${file.name} and checking it row by row…`;
+  const say = (words) => { if (number === uploads) $("upload-says").textContent = words; }; // the form may be another by then
+  say(`Uploading ${file.name} and checking it row by row…`);
   const content = new FormData();
   content.append("file", file);
   try {
     const found = await ask("POST", "/api/v1/datasets", content);
     if (number !== uploads) return;
-    says.textContent = `${found.name}: ${found.rows} rows${found.report.bad ? `, ${found.report.bad} of them can't be used` : ", all readable"}`;
     changes.set("data.train", `dataset:${found.id}`);
     await check();
-  } catch (problem) { if (number === uploads) says.textContent = problem.message; }
+    say(`${found.name}: ${found.rows} rows${found.report.bad ? `, ${found.report.bad} of them can't be used` : ", all readable"}`);
+  } catch (problem) { say(problem.message); }
+  target.value = ""; // the same file may be chosen again once it is mended
 });
 
 let key = "", keyOf = "";
@@ -143,6 +148,16 @@ start.onclick = async () => {
   start.textContent = "Start job";
   start.setAttribute("aria-disabled", "false");
 };
+
+// On a phone the plan stands before the form: once it is out of sight, what it says and its button stay at hand.
+const bar = $("start-bar"), follow = () => {
+  bar.querySelector("p").textContent = plan.querySelector(".sentence, .wrong")?.textContent ?? "";
+  bar.querySelector("button").setAttribute("aria-disabled", start.getAttribute("aria-disabled") ?? "false");
+};
+new MutationObserver(follow).observe(plan.parentElement, { childList: true, subtree: true, attributes: true });
+new IntersectionObserver(([seen]) => { bar.hidden = seen.isIntersecting || seen.boundingClientRect.top > 0; }).observe(start);
+bar.querySelector("button").onclick = () => start.click();
+follow();
 
 $("show-rows").onclick = async ({ target }) => {
   if (target.getAttribute("aria-disabled") === "true") return;
