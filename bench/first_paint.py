@@ -59,7 +59,7 @@ def run() -> Result:
             f"Chromium without a cache opens the page of a job that reported three values at each of {POINTS:,} steps,"
             f" {VISITS} times, on the machine of the server: medians from the click to the first contentful paint"
             f" ({paint * 1000:.0f} ms, most {max(paints) * 1000:.0f}) and to the first canvas with curves"
-            f" ({drawn * 1000:.0f} ms, most {max(draws) * 1000:.0f}). {weight / 1000:.0f} KB are fetched, uncompressed,"
+            f" ({drawn * 1000:.0f} ms, most {max(draws) * 1000:.0f}). {weight / 1000:.0f} KB come over the wire,"
             " curves and log among them."
         ),
         holds=drawn <= MOST_SECONDS and weight <= MOST_BYTES,

@@ -1,6 +1,7 @@
 """Data sets of a server."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,6 +73,15 @@ def _row(found: "DataSetRead") -> tuple[object, ...]:
     return found.id, found.name, found.format, found.rows, size, created
 
 
+def _lengths(found: Mapping[str, Any] | None) -> str | None:
+    if not found:
+        return None
+    return (
+        f"{found['shortest']:,} to {found['longest']:,} characters, half of the rows up to {found['median']:,}, "
+        f"95 % up to {found['most']:,}"
+    )
+
+
 def _show(found: "DataSetRead") -> None:
     report = found.report
     output.fields(
@@ -82,6 +92,7 @@ def _show(found: "DataSetRead") -> None:
             ("shape", report.get("shape")),
             ("for jobs", ", ".join(report.get("kinds", ()))),
             ("bad rows", report.get("bad")),
+            ("lengths", _lengths(report.get("lengths"))),
             ("SHA-256", found.hash_sha256),
         ]
     )

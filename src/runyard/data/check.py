@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runyard.data import columns, files, rows
+from runyard.data import columns, files, lengths, rows
 from runyard.data.errors import DataError, RowError
 from runyard.data.report import CheckReport
 from runyard.data.sources import Source
@@ -114,10 +115,13 @@ def content_hash(source: Source, kind: rows.Kind) -> str:
 
 def _count(report: CheckReport, scan: Scan, progress: Callable[[int], None] | None) -> None:
     findings, seen, content = Findings(report.source), set[bytes](), hashlib.sha256()
+    sizes = Counter[int]()
     for line, row, said in scan:
         report.rows += 1
         if isinstance(row, RowError):
             findings.add(line, row)
+        else:
+            sizes[lengths.of_row(row)] += 1
         seen.add(said)
         content.update(said)
         if progress and report.rows % PROGRESS_ROWS == 0:
@@ -127,6 +131,7 @@ def _count(report: CheckReport, scan: Scan, progress: Callable[[int], None] | No
     report.conversations = scan.plain is False
     report.bad, report.columns = findings.total, scan.columns
     report.duplicates = report.good - len(seen)
+    report.lengths = lengths.summed_up(sizes)
     report.problems = findings.problems()
     if scan.shape is not None:
         report.shape = scan.shape.name

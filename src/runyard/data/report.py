@@ -3,6 +3,7 @@
 from pydantic import BaseModel, Field
 
 from runyard.data.errors import DataError
+from runyard.data.lengths import Lengths
 from runyard.protocol.problems import Problem
 
 NO_MEMORY = 71
@@ -23,6 +24,8 @@ class CheckReport(BaseModel):
     """The rows are messages, which need the model's chat template; else plain text."""
     duplicates: int = 0
     """Good rows that say the same as an earlier one."""
+    lengths: Lengths | None = None
+    """None where no row is good, and in reports from before lengths were counted."""
     columns: list[str] = Field(default_factory=list)
     size_bytes: int | None = None
     sha256: str | None = None

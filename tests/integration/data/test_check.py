@@ -126,6 +126,8 @@ def test_every_row_is_counted_and_equal_problems_are_told_once(write: Write) -> 
     bad = [{"prompt": "Hi", "completion": ""}] * 30
     report = check(Source(str(write("a.jsonl", lines(GOOD, *bad, GOOD, OTHER)))))
     assert (report.rows, report.bad, report.duplicates) == (33, 30, 1)
+    assert report.lengths is not None
+    assert sum(bucket.rows for bucket in report.lengths.buckets) == 3, "of the good ones alone"
     assert [str(p.message) for p in report.problems] == ["is empty (and 29 more rows like this)"]
     assert (report.problems[0].line, report.problems[0].field) == (2, "completion")
 

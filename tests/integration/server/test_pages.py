@@ -146,6 +146,10 @@ async def test_files_of_the_page_are_kept_by_browsers_and_lead_nowhere_else(api:
         answer = await api.get(address_)
         assert answer.status_code == 200, address_
         assert "immutable" in answer.headers["cache-control"]
+    style = "/static/v/runyard.css"
+    packed, whole = [await api.get(style, headers={"accept-encoding": encoding}) for encoding in ("gzip", "identity")]
+    assert packed.content == whole.content
+    assert (packed.headers.get("content-encoding"), "content-encoding" in whole.headers) == ("gzip", False)
     earlier = await api.get("/static/0123456789ab/frame.js")
     assert (earlier.status_code, earlier.headers.get("cache-control")) == (200, "no-store")
     outside = (

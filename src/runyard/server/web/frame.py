@@ -105,6 +105,7 @@ def _environment() -> Environment:
             "ticked",
             "quota",
             "amount",
+            "breakable",
         )
     }
     environment.filters |= {"word": states.word, "cause": states.cause, "kind": states.kind}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,11 +21,13 @@ from runyard.domain.cures import Change
 from runyard.domain.lifecycle import ACTIVE, FINAL, State
 from runyard.server.deps import Desk, ToSee
 from runyard.server.web import advice, samples, shown, states, words
+from runyard.server.web.forms import LABELS
 from runyard.server.web.frame import LOOKED, MOST_LOOKED, Sight, render
 from runyard.services import analytics, artifacts, jobs, queue, templates
 from runyard.services.downloads import MODEL_KINDS
 from runyard.services.jobs import History
 from runyard.services.queue import Standing
+from runyard.services.sources import UPLOADED
 
 router = APIRouter(prefix="/jobs")
 
@@ -34,6 +37,8 @@ PHASES = {
     "preparing": "data", "loading": "load", "training": "train", "evaluating": "evaluation", "saving": "save",
     "merging": "merge",
 }  # fmt: skip
+ELSEWHERE = {"name", "kind", "priority", "model", "model.name", "samples.prompts"}
+"""Settings that have places of their own on the page."""
 OWN_VALUES = 4
 """Of what a script reports, so many have a figure."""
 LOOKED_SECONDS = 30 * 86400
@@ -45,6 +50,16 @@ class Figure:
     value: str
     unit: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`label` is empty for one that the form has among the rest."""
+
+    name: str
+    label: str
+    text: str
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         more_files=max(0, len(files) - MOST_FILES),
         has_model=any(file.kind in MODEL_KINDS for file in files),
         told=[item for event in told if (item := _told(event))],
-        settings=_settings(job.spec)[:MOST_SETTINGS],
+        settings=_settings(job)[:MOST_SETTINGS],
         yaml=yamlfile.written(job.spec),
         differences=shown.differences(changes or ()),
         parent=parent,
@@ -261,9 +276,19 @@ def _moved(data: Mapping[str, Any]) -> str:
     return f"{word}{by}{': ' if why else ''}{why}"
 
 
-def _settings(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was asked for, by dotted name."""
-    return [(name, str(words.setting(value))) for name, value in dotted.flat(spec) if value not in (None, {}, [])]
+def _settings(job: Job) -> list[Setting]:
+    """What was asked for: by its word in the form, or else by its dotted name."""
+    resolved = dict(dotted.flat(job.resolved_spec or {}))
+    asked = [(name, value) for name, value in dotted.flat(job.spec) if name not in ELSEWHERE]
+    return [_setting(name, value, resolved.get(name)) for name, value in asked if value not in (None, {}, [])]
+
+
+def _setting(name: str, value: Any, resolved: Any) -> Setting:
+    label = LABELS.get(name, "")
+    if isinstance(value, str) and value.startswith(UPLOADED) and isinstance(resolved, str):
+        path = Path(resolved)
+        return Setting(name, label, path.name, f"/data/{path.parent.name}")
+    return Setting(name, label, str(words.setting(value)))
 
 
 def _measured(report: Report) -> list[tuple[str, str]]:

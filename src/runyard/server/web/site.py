@@ -3,6 +3,7 @@
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -30,7 +31,7 @@ def _pages() -> FastAPI:
     app = FastAPI(title="Runyard", openapi_url=None, docs_url=None, redoc_url=None)
     for module in (overview, jobs, job, menu, compare, new, templates, data, people, sign_in):
         app.include_router(module.router)
-    app.mount("/static", KeptFiles(directory=STATIC))
+    app.mount("/static", GZipMiddleware(KeptFiles(directory=STATIC)))
     app.add_exception_handler(RunyardError, _on_runyard_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

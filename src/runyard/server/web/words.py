@@ -11,6 +11,7 @@ from markupsafe import Markup
 from runyard.domain.quotas import Quota
 
 TICKS, CODE = re.compile(r"`([^`]+)`"), Markup("<code>{}</code>")
+AFTER_MARK = re.compile(r"(?<=[._])")
 MISSING = "—"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 KILO = 1000.0
@@ -145,6 +146,11 @@ def ticked(text: str) -> Markup:
     """With what stands between backticks as code."""
     parts = TICKS.split(text)  # every second one stood between two
     return Markup("").join(CODE.format(part) if number % 2 else part for number, part in enumerate(parts))
+
+
+def breakable(name: str) -> Markup:
+    """A dotted name that may go on in the next line after a dot or an underscore."""
+    return Markup("<wbr>").join(AFTER_MARK.split(name))
 
 
 def setting(value: Any) -> str | None:

@@ -1,7 +1,7 @@
 // All charts of a page: what they share (axis, smoothing, zoom, cursor), and how they are kept up to date.
 
 import { toast } from "./frame.js";
-import { Curves, groups, isUsual, title, written } from "./curves.js";
+import { Curves, both, groups, isUsual, title, written } from "./curves.js";
 import { DASHES, Plot, forgetTones, short, toneOf } from "./plot.js";
 
 const STORE = "runyard-charts", OPEN = 6, A_ROW = 3, SIDE_BY_SIDE = 2, DRAW_MS = 250, FINER_MS = 300, LOG_FIRST = ["grad_norm"];
@@ -50,7 +50,7 @@ async function begin() {
   if (single) { page.end = single.ended ? null : single.total; page.checkpoints = single.checkpoints || []; }
   page.runs = asked.map(({ job, name }) => Object.assign(new Curves(job), { name }));
   document.addEventListener("feed", ({ detail }) => (loads ? held.push(...detail) : take(detail)));
-  await loadAll(single && arrange);
+  await loadAll();
   const repaint = () => { forgetTones(); redraw(); };
   document.addEventListener("theme", repaint);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
@@ -58,14 +58,33 @@ async function begin() {
 }
 
 /** What the feed tells meanwhile may not be in the answer, so it is kept and taken afterwards. */
-async function loadAll(shown) {
+async function loadAll() {
   const window = page.zoom && page.axis === "step" ? page.zoom : null;
   loads++;
-  try { await Promise.all(page.runs.map((run) => run.load(page.smooth, window, shown))); }
-  catch (problem) { toast(problem.message); return; }
+  try {
+    const loaded = await Promise.all(page.runs.map((run) => run.load(page.smooth, window)));
+    if (!loaded.every(Boolean)) return;
+    arrange();
+    const names = opened(reported());
+    await Promise.all(page.runs.map((run) => run.more(names)));
+  } catch (problem) { toast(problem.message); return; }
   finally { if (--loads === 0) take(held.splice(0)); }
   arrange();
 }
+
+const reported = () => groups([...new Set(page.runs.flatMap((run) => run.names))]);
+
+/** Names of the curves that somebody can see: what is folded away is not fetched. */
+function opened(shown) {
+  if (page.isUnfolded) return shown.flatMap(both);
+  return page.runs.length > 1 ? sides(shown).slice(0, SIDE_BY_SIDE) : shown.slice(0, 1 + small(shown.slice(1))).flatMap(both);
+}
+
+/** Each in a chart of its own, an evaluation before its training. */
+const sides = (shown) => shown.flatMap((one) => both(one).reverse());
+
+/** How many small charts lie open: the usual ones, in whole rows. */
+const small = (rest) => A_ROW * Math.ceil(Math.max(OPEN, rest.filter(({ name }) => isUsual(name)).length) / A_ROW);
 
 function take(events) {
   const [run] = page.runs;
@@ -88,10 +107,9 @@ function remember() {
   history.replaceState(null, "", `${location.pathname}${location.search}${fields.size ? `#${fields}` : ""}`);
 }
 
-/** Charts for all that is here; built anew only when there is something new to show. */
+/** Charts for all that was reported; built anew only when there is something new to show. */
 function arrange() {
-  const names = [...new Set(page.runs.flatMap((run) => run.names.filter((name) => run.series.has(name))))];
-  const shown = groups(names);
+  const shown = reported();
   if (!shown.length) return;
   const now = JSON.stringify(shown);
   if (now !== layout) {
@@ -124,8 +142,7 @@ function stack([first, ...rest]) {
     drop(0);
     chart(first, "h2", "", host);
   }
-  const open = A_ROW * Math.ceil(Math.max(OPEN, rest.filter(({ name }) => isUsual(name)).length) / A_ROW);
-  folded(rest, open, "charts", (one, place) => chart(one, "h3", "small", place));
+  folded(rest, small(rest), "charts", (one, place) => chart(one, "h3", "small", place));
 }
 
 /** So many lie open; the rest is drawn only once somebody wants to see it. */
@@ -136,7 +153,12 @@ function folded(all, open, look, draw) {
   if (all.length <= open) return;
   const more = Object.assign(host.appendChild(document.createElement("details")), { className: "more", open: page.isUnfolded });
   more.appendChild(document.createElement("summary")).textContent = `${all.length - open} more ${all.length - open === 1 ? "chart" : "charts"}`;
-  more.addEventListener("toggle", () => { page.isUnfolded = more.open; remember(); });
+  more.addEventListener("toggle", () => {
+    if (page.isUnfolded === more.open) return; // it was built so
+    page.isUnfolded = more.open;
+    remember();
+    if (more.open) loadAll();
+  });
   fill(all.slice(open), grid(more));
 }
 
@@ -151,8 +173,7 @@ function side(shown) {
   const head = host.appendChild(document.createElement("div"));
   head.className = "title";
   head.innerHTML = "<h2>Curves</h2>";
-  const names = shown.flatMap(({ name, twin }) => [twin, name].filter(Boolean));
-  folded(names, SIDE_BY_SIDE, "two", (name, place) => chart({ name }, "h3", "", place));
+  folded(sides(shown), SIDE_BY_SIDE, "two", (name, place) => chart({ name }, "h3", "", place));
 }
 
 function chart({ name, twin }, level, size, place) {

@@ -14,31 +14,34 @@ export class Curves {
     this.names = [];
   }
 
-  /** `shown` is called when what the large chart shows is there; the rest comes after it. */
-  async load(smooth, window, shown) {
-    const number = this.loading = (this.loading ?? 0) + 1; // what was overtaken is not shown
-    const get = (names, points) => {
-      const fields = new URLSearchParams({ points, smooth: Math.min(0.99, smooth), names });
-      if (window) { fields.set("from_step", Math.max(0, Math.floor(window[0]))); fields.set("to_step", Math.max(0, Math.ceil(window[1]))); }
-      return ask("GET", `/api/v1/jobs/${this.job}/curves?${fields}`);
-    };
-    const large = this.names.length ? largest(this.names) : MAIN.flatMap((name) => [name, `eval_${name}`]);
-    const first = await get(large, WIDE);
-    if (number !== this.loading) return this;
-    const series = Object.entries(first.series), rest = inOrder(first.names).filter((name) => !large.includes(name));
-    this.smooth = smooth;
-    if (series.length && rest.length && shown) {
-      this.names = first.names.filter((name) => large.includes(name));
-      if (!window) this.ruler = first.x;
-      this.series = new Map(series);
-      shown();
+  /** The names of all that there is, and what the large chart shows. False when another call has overtaken it. */
+  async load(smooth, window) {
+    const number = this.loading = (this.loading ?? 0) + 1;
+    let large = this.names.length ? largest(this.names) : MAIN.flatMap((name) => [name, `eval_${name}`]);
+    let found = await this.ask(large, WIDE, smooth, window);
+    if (!Object.keys(found.series).length) {
+      large = largest(found.names);
+      if (large.length) found = await this.ask(large, WIDE, smooth, window);
     }
-    const more = rest.length ? await get(rest.slice(0, MOST), series.length ? NARROW : WIDE) : null;
-    if (number !== this.loading) return this;
-    this.names = first.names;
-    if (!window) this.ruler = series.length || !more ? first.x : more.x;
-    this.series = new Map([...series, ...Object.entries(more?.series ?? {})]);
-    return this;
+    if (number !== this.loading) return false;
+    Object.assign(this, { names: found.names, smooth, window });
+    if (!window) this.ruler = found.x;
+    for (const [name, one] of Object.entries(found.series)) this.series.set(name, one);
+    return true;
+  }
+
+  /** Of these names as well; all others are forgotten. */
+  async more(names) {
+    const number = this.loading, large = largest(this.names), rest = names.filter((name) => this.names.includes(name) && !large.includes(name));
+    const series = large.filter((name) => this.series.has(name)).map((name) => [name, this.series.get(name)]);
+    for (let at = 0; at < rest.length; at += MOST) series.push(...Object.entries((await this.ask(rest.slice(at, at + MOST), NARROW, this.smooth, this.window)).series));
+    if (number === this.loading) this.series = new Map(series);
+  }
+
+  ask(names, points, smooth, window) {
+    const fields = new URLSearchParams({ points, smooth: Math.min(0.99, smooth), names });
+    if (window) { fields.set("from_step", Math.max(0, Math.floor(window[0]))); fields.set("to_step", Math.max(0, Math.ceil(window[1]))); }
+    return ask("GET", `/api/v1/jobs/${this.job}/curves?${fields}`);
   }
 
   /** Goes on from what the feed tells; steps that are known already come again after a lost connection. */
@@ -48,6 +51,7 @@ export class Curves {
     for (const [value, number] of Object.entries(values)) {
       const name = called(split, value);
       let one = this.series.get(name);
+      if (!one && this.names.includes(name)) continue; // nobody looks at it: it comes as a whole when somebody does
       if (!one) { one = { split, step: [], last: [], min: [], max: [], at: [], smooth: [] }; this.series.set(name, one); this.names.push(name); }
       while (one.step.length && one.step.at(-1) >= step) for (const part of [one.step, one.last, one.min, one.max, one.at, one.smooth || []]) part.pop();
       const before = last(one.smooth || one.last);
@@ -99,9 +103,8 @@ const FIRST = ["learning_rate", "grad_norm", "rewards_margins", "rewards_accurac
 const MOST = 40;
 const NEVER = new Set(["num_tokens", "epoch", "total_flos"]);
 
-const both = ({ name, twin }) => [name, twin].filter(Boolean);
-const inOrder = (names) => groups(names).flatMap(both);
-const largest = (names) => both(groups(names)[0]);
+export const both = ({ name, twin }) => [name, twin].filter(Boolean);
+const largest = (names) => groups(names).slice(0, 1).flatMap(both);
 export const isUsual = (name) => FIRST.includes(name);
 
 /** Names of training and evaluation values that belong on the same axes, in the order in which they are shown. */

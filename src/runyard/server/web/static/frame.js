@@ -95,6 +95,7 @@ function follow() {
   feed = new Feed(body.dataset.feed, body.dataset.after);
   feed.addEventListener("events", ({ detail }) => {
     document.dispatchEvent(new CustomEvent("feed", { detail }));
+    if (body.dataset.ended === "yes" && detail.every((event) => event.type === "end")) return; // as the page says already
     const moved = detail.find((event) => event.type === "state");
     if (moved) tell(moved.data.after);
     soon(moved ? REFRESH_MS.moved : document.querySelector("[data-charts]") ? REFRESH_MS.told : SELDOM_MS);
