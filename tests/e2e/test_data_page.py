@@ -27,7 +27,7 @@ def test_how_long_its_rows_are_and_what_is_wrong_with_it(
 ) -> None:
     rows = [{"prompt": "ab", "completion": "c" * (number + 8)} for number in range(100)]
     rows.insert(5, {"prompt": "ab", "completion": ""})
-    file = tmp_path / f"{theme}-with-a-name-that-is-much-longer-than-a-phone-is-wide-{'x' * 60}.jsonl"
+    file = tmp_path / f"{theme}-with-a-name-that-is-much-longer-than-a-phone-is-wide-{'x' * 20}.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     with visit(browser, yard.url, color_scheme=theme) as page:
         page.goto("/data")
