@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from runyard.domain.lifecycle import State
@@ -49,6 +50,7 @@ def test_a_learning_rate_that_explodes_is_lowered_until_it_does_not(yard: LiveYa
     shown = run(yard, "jobs", "show", job.id)
     assert "training.learning_rate: 2.0 -> " in shown
     assert f"runyard jobs retry {job.id} --fix" in shown
+    assert "Loss by step: highest " in httpx.get(f"{yard.url}/jobs/{job.id}").text
     for _ in range(4):
         line = run(yard, "jobs", "retry", job.id, "--fix").splitlines()[0]
         assert line.endswith("starts anew")
@@ -61,6 +63,10 @@ def test_a_learning_rate_that_explodes_is_lowered_until_it_does_not(yard: LiveYa
     assert child.state == State.COMPLETED
     steps = [metric.step for metric in yard.client.metrics(child.id)]
     assert steps == list(range(1, 31))
+    page = httpx.get(f"{yard.url}/jobs/{job.id}").text
+    before = page[page.index("Went well before") :]
+    assert f"/jobs/{child.id}" in before
+    assert f"with training.learning_rate {child.spec['training']['learning_rate']}" in before
 
 
 def test_the_engine_follows_the_advice_of_a_job_that_asks_for_it(yard: LiveYard, spec: dict[str, Any]) -> None:

@@ -66,3 +66,20 @@ def test_sizes_rates_parts_and_initials() -> None:
 
 def test_what_is_between_backticks_is_code_and_nothing_else_is_markup() -> None:
     assert words.ticked("see `jobs logs <JOB>` & <b>") == "see <code>jobs logs &lt;JOB&gt;</code> &amp; &lt;b&gt;"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(2.031, "2.03 s"), (0.1, "0.10 s"), (0.0042, "4 ms")])
+def test_paces(seconds: float, said: str) -> None:
+    assert words.pace(seconds) == said
+
+
+def test_a_dotted_name_may_go_on_in_the_next_line() -> None:
+    assert words.breakable("training.max_<b>") == "training.<wbr>max_<wbr>&lt;b&gt;"
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "said"),
+    [(3, "waiting", "3"), (1.5, "gpu_hours", "1.50"), (2_000_000, "stored_bytes", "2.0 MB"), (12.0, "money", "12")],
+)
+def test_amounts_of_a_quota(number: float, name: str, said: str) -> None:
+    assert words.amount(number, name) == said

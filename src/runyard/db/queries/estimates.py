@@ -1,5 +1,7 @@
 """How long jobs took, and how long those that wait will take."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import bindparam, func, select, update
 
 from runyard.db.database import Session
@@ -41,6 +43,14 @@ async def of_job(session: Session, job: Job, paces: dict[str, float | None] | No
         paces[job.workload] = await pace(session, job.workload)
     unit = paces[job.workload]
     return None if unit is None else job.work * unit
+
+
+async def like(session: Session, job: Job, most: int) -> Sequence[Job]:
+    """The newest jobs of the same kind of work that were completed."""
+    if job.workload is None:
+        return []
+    query = select(Job).where(Job.workload == job.workload, Job.state == State.COMPLETED.value)
+    return (await session.scalars(query.order_by(Job.finished_at.desc()).limit(most))).all()
 
 
 async def renew(session: Session, job: Job) -> None:

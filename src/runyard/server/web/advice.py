@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from runyard.db.tables import Job
 from runyard.domain.advice import Choice
 from runyard.domain.errors import RunyardError
 from runyard.server.deps import Desk
-from runyard.server.web import shown, words
+from runyard.server.web import evidence, shown, words
+from runyard.server.web.evidence import Chart, Like
 from runyard.services import fixes, queue, secrets
 from runyard.services.context import Context
 from runyard.services.fixes import Prospect
+from runyard.services.jobs import History
 from runyard.services.logs import Reader, Stream
 
 STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
@@ -35,25 +36,31 @@ class Box:
     """`ahead` is how many wait before whatever would be started now."""
 
     explanation: str
-    ways: Sequence[Way]
+    chart: Chart | None
+    likes: Sequence[Like]
+    ways: Sequence[Way] = ()
     ahead: int = 0
     last_lines: Sequence[str] = ()
 
 
-async def box(desk: Desk, job: Job, now: float) -> Box | None:
+async def box(desk: Desk, history: History, now: float) -> Box | None:
     """None for a reason that nobody knows."""
-    async with desk.read() as session:
+    job, attempt = history.job, history.attempts[-1] if history.attempts else None
+    gpus = desk.yard.gpus() if attempt and attempt.machine == desk.yard.machine else []
+    async with desk.read(long=True) as session:
         found = await fixes.advise(session, job)
         if found is None:
             return None
         prospects = await fixes.prospects(session, job, found)
+        chart = await evidence.chart(session, job, attempt, gpus)
+        likes = await evidence.went_well(session, job, now)
     if not found.choices:
         lines = await asyncio.to_thread(_last_lines, desk.yard.context, job.id)
-        return Box(found.explanation, (), last_lines=lines)
+        return Box(found.explanation, chart, likes, last_lines=lines)
     async with desk.yard.database.read(long=True) as session:  # the line is of all tenants
         ahead = await queue.ahead(session, job.priority, now)
     pairs = zip(found.choices, prospects, strict=True)
-    return Box(found.explanation, [_way(choice, prospect) for choice, prospect in pairs], ahead)
+    return Box(found.explanation, chart, likes, [_way(choice, prospect) for choice, prospect in pairs], ahead)
 
 
 def _way(choice: Choice, prospect: Prospect) -> Way:

@@ -88,7 +88,7 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
     standing = await _standing(desk, job, sight)
     heir = await _heir(desk, sight) if job.state in ACTIVE and sight.may_change(job.user) else ""
     changes = _differences(parent, job) if parent else made_of.changes if made_of else None
-    box = await advice.box(desk, job, sight.now) if job.state == State.FAILED else None
+    box = await advice.box(desk, history, sight.now) if job.state == State.FAILED else None
     there = [row for row in kept if row.removed_at is None]
     row = shown.shown(job, sight.now)
     response = render(
@@ -227,7 +227,7 @@ def figures(row: shown.Shown, history: History, sight: Sight) -> list[Figure]:
         found += [Figure(name.replace("_", " "), words.value(values[name])) for name in own]
     if row.speed is not None:
         pace = snapshot.get("iteration_seconds")
-        note = f"{pace:.2f} s a step" if pace else ""
+        note = f"{words.pace(pace)} a step" if pace else ""
         found.append(Figure("Throughput", words.rate(row.speed), row.speed_unit, note))
     memory = next(
         (values[name] for name in values if name.startswith("gpu") and "memory" in name and values[name]), None
@@ -302,7 +302,10 @@ def _measured(report: Report) -> list[tuple[str, str]]:
         ("Rows/s, mean", words.rate(performance["average_samples_per_second"])),
         ("Rows/s, peak", words.rate(performance["peak_samples_per_second"])),
         ("Steps", words.count(performance["total_iterations"])),
-        ("Loss fell by", words.percent(None if reduced is None else reduced / 100)),
+        (
+            "Loss fell by" if (reduced or 0) >= 0 else "Loss rose by",
+            words.percent(None if reduced is None else abs(reduced) / 100),
+        ),
         ("GPU use", words.percent(None if utilization is None else utilization / 100)),
         ("GPU memory, peak", words.gigabytes(report.resource_utilization["peak_gpu_memory_mb"])),
         ("Efficiency", words.percent(None if scores["overall_score"] is None else scores["overall_score"] / 100)),

@@ -42,6 +42,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def pace(seconds: float) -> str:
+    """Of one step: `2.03 s`, `4 ms`."""
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+
+
 def ago(seconds: float) -> str:
     return "just now" if seconds < MINUTE else f"{duration(seconds)} ago"
 
