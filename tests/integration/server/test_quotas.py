@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from tests.integration.server.people import People, settle
 
-from runyard.db.tables import Attempt
+from runyard.db.tables import Attempt, Checkpoint
 from runyard.server.deps import Yard
+from runyard.services.quotas import used, used_by_each
 
 JOB = {"kind": "sft", "model": "owner/model", "data": "owner/rows"}
 
@@ -96,6 +97,29 @@ async def test_gpu_hours_of_the_month_are_counted_by_what_attempts_held(api: Any
     assert (refused.status_code, refused.json()["code"]) == (429, "over_quota")
     assert refused.json()["detail"] == "max has 2 GPU-hours this month, and may have 2 (quota gpu_hours)"
     assert (await submit(api, people, resources={"gpus": 0})).status_code == 201, "it needs none"
+
+
+async def test_what_everybody_uses_is_asked_for_together_and_is_the_same(api: Any, yard: Yard, people: People) -> None:
+    await limit(api, people, "user mia", running=3)
+    for who, size in (("owner", 4000), ("member", 500)):
+        rows = b'{"text": "' + b"x" * size + b'"}\n'
+        done = await api.post("/api/v1/datasets", files={"file": ("a.jsonl", rows)}, headers=people.headers(who))
+        assert done.status_code == 201, done.text
+        job = (await submit(api, people, who)).json()["id"]
+        await submit(api, people, who)
+        held: dict[str, Any] = {"job_id": job, "executor": "local", "gpus": [0, 1], "machine": "local"}
+        async with yard.database.write() as session:
+            session.add(Attempt(id=job, number=1, created_at=yard.clock() - 60, **held))
+            kept: dict[str, Any] = {"attempt": 1, "metrics": {}, "best": False, "files": {}, "created_at": 1.0}
+            session.add(Checkpoint(job_id=job, step=1, path="a", size_bytes=7, **kept))
+            session.add(Checkpoint(job_id=job, step=2, path="b", size_bytes=9, removed_at=2.0, **kept))
+    names, now = ["max", "mia", "ada"], yard.clock()
+    async with yard.database.read() as session:
+        together = await used_by_each(session, "main", names, yard.context, now)
+        alone = {name: await used(session, "main", name, yard.context, now) for name in names}
+    assert together == alone
+    expected = {"waiting": 2, "running": 1, "gpus": 2, "stored_bytes": 500 + len(b'{"text": ""}\n') + 7, "money": 0}
+    assert {one.quota: one.used for one in together["mia"] if one.quota != "gpu_hours"} == expected
 
 
 async def test_a_member_sees_what_is_its_own_and_an_admin_what_is_others(api: Any, people: People) -> None:

@@ -1,9 +1,9 @@
 """How much tenants and users may have, and how much they do."""
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, bindparam, func, select
+from sqlalchemy import ColumnElement, Double, Select, bindparam, func, select
 from sqlalchemy import cast as as_type
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -56,6 +56,15 @@ async def held(session: Session, by: By, name: str) -> list[tuple[str, int]]:
     return [(job_id, len(gpus)) for job_id, gpus in rows]
 
 
+async def held_by_user(session: Session, tenant: str) -> dict[str, list[int]]:
+    """For each attempt that still holds something its number of GPUs, by user of the tenant."""
+    query = select(Job.user, Attempt.gpus).join(Job, Job.id == Attempt.job_id)
+    found: dict[str, list[int]] = {}
+    for user, gpus in await session.execute(query.where(Attempt.released_at.is_(None), Job.tenant == tenant)):
+        found.setdefault(user, []).append(len(gpus))
+    return found
+
+
 async def gpu_seconds(
     session: Session, since: float, now: float, tenant: str | None = None, user: str | None = None
 ) -> dict[tuple[str, str], float]:
@@ -78,11 +87,26 @@ async def gpu_seconds(
 
 async def stored_bytes(session: Session, by: By, name: str) -> int:
     """Of data sets, and of what jobs have left."""
-    uploads = select(_sum(DataSet.size_bytes)).where(getattr(DataSet, by) == name)
-    files = select(_sum(Artifact.size_bytes)).join(Job, Job.id == Artifact.job_id).where(getattr(Job, by) == name)
+    sums = [query.where((owner.user if by == "user" else owner.tenant) == name) for query, owner in _stored()]
+    return int(sum([await session.scalar(query) or 0 for query in sums]))
+
+
+async def stored_by_user(session: Session, tenant: str) -> dict[str, int]:
+    """The same for each user of a tenant."""
+    found: dict[str, int] = {}
+    for query, owner in _stored():
+        grouped = query.add_columns(owner.user).where(owner.tenant == tenant).group_by(owner.user)
+        for size, user in await session.execute(grouped):
+            found[user] = found.get(user, 0) + int(size)
+    return found
+
+
+def _stored() -> Iterator[tuple[Select[Any], type[DataSet] | type[Job]]]:
+    """Sums of bytes, each with the table that says whose they are."""
+    yield select(_sum(DataSet.size_bytes)), DataSet
+    yield select(_sum(Artifact.size_bytes)).join(Job, Job.id == Artifact.job_id), Job
     saved = select(_sum(Checkpoint.size_bytes)).join(Job, Job.id == Checkpoint.job_id)
-    saved = saved.where(getattr(Job, by) == name, Checkpoint.removed_at.is_(None))
-    return int(sum([await session.scalar(query) or 0 for query in (uploads, files, saved)]))
+    yield saved.where(Checkpoint.removed_at.is_(None)), Job
 
 
 def _sum(column: InstrumentedAttribute[int]) -> ColumnElement[float]:

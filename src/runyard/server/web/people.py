@@ -1,8 +1,5 @@
 """People, quotas, the audit log, and one's own keys, password and channels."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from runyard.db.queries.audit import Filter
@@ -22,11 +19,9 @@ async def people(desk: ToManage, request: Request) -> Response:
     async with desk.read() as session:
         found = await accounts.list_(session)
         used = await quotas.used(session, desk.caller.tenant, None, desk.yard.context, sight.now)
-        each: Sequence[tuple[str, Any]] = [
-            (user.name, await quotas.used(session, desk.caller.tenant, user.name, desk.yard.context, sight.now))
-            for user in found
-        ]
-    return render(sight, "people.html", here="", users=found, used=used, each=dict(each))
+        names = [user.name for user in found]
+        each = await quotas.used_by_each(session, desk.caller.tenant, names, desk.yard.context, sight.now)
+    return render(sight, "people.html", here="", users=found, used=used, each=each)
 
 
 @router.get("/audit")
