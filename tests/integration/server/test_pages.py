@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from tests.integration.server.people import People, settle
 
+from runyard.db.tables import DataSet
 from runyard.domain.errors import TooManyRequestsError
 from runyard.server.deps import Yard
 from runyard.server.web.site import PAGES
@@ -138,6 +139,18 @@ async def test_a_page_that_is_not_there_is_said_in_html_and_a_path_of_programs_i
     page, program = await api.get("/nowhere"), await api.get("/api/v1/nowhere")
     assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert (program.status_code, program.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_a_data_set_from_before_lengths_were_counted_has_its_page(api: Any, yard: Yard) -> None:
+    rows = b'{"prompt": "a", "completion": "b"}\n'
+    made = (await api.post("/api/v1/datasets", files={"file": ("a.jsonl", rows)})).json()
+    path = f"/data/{made['id']}"
+    assert "Half of the rows have up to" in (await api.get(path)).text
+    async with yard.database.write() as session:
+        found = await session.get_one(DataSet, made["id"])
+        found.report = {name: value for name, value in found.report.items() if name != "lengths"}
+    page = await api.get(path)
+    assert (page.status_code, "Half of the rows" in page.text) == (200, False)
 
 
 async def test_files_of_the_page_are_kept_by_browsers_and_lead_nowhere_else(api: Any) -> None:

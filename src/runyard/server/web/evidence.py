@@ -24,12 +24,12 @@ CURVES = {
 POINTS = 200
 WIDTH, HEIGHT = 480.0, 110.0
 MEGABYTES = 1024.0
-MOST_LIKE, MOST_DIFFERENCES = 2, 2
+MOST_LIKE, MOST_DIFFERENCES, LONGEST = 2, 2, 60
 
 
 @dataclass(frozen=True)
 class Chart:
-    """An SVG path in a box of `WIDTH` by `HEIGHT`; `limit` is how far from its top a line stands, with its words."""
+    """An SVG path in a box of `width` by `height`; `limit` is how far from its top a line stands, with its words."""
 
     title: str
     unit: str
@@ -42,6 +42,8 @@ class Chart:
     limit: tuple[float, str] | None = None
     lost: float | None = None
     """How far from the left the value was none any more."""
+    width: float = WIDTH
+    height: float = HEIGHT
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,9 @@ async def went_well(session: Session, job: Job, now: float) -> list[Like]:
 
 def _differences(failed: dict[str, object], other: dict[str, object]) -> list[str]:
     """The first few settings of the other that the failed one did not have."""
-    found = rules.differences({"failed": failed, "other": other})
-    return [f"{name} {words.setting(pair['other']) or 'unset'}" for name, pair in sorted(found.items())][
-        :MOST_DIFFERENCES
-    ]
+    found = {name: pair["other"] for name, pair in rules.differences({"failed": failed, "other": other}).items()}
+    short = [(name, value) for name, value in sorted(found.items()) if not isinstance(value, list | dict)]
+    return [f"{name} {(words.setting(value) or 'unset')[:LONGEST]}" for name, value in short[:MOST_DIFFERENCES]]
 
 
 def _told(job: Job, now: float) -> str:

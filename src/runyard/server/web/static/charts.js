@@ -116,6 +116,7 @@ function arrange() {
     layout = now;
     if (page.runs.length > 1) side(shown); else stack(shown);
     tools();
+    if (!loads && opened(shown).some((name) => page.runs.some((run) => run.names.includes(name) && !run.series.has(name)))) loadAll();
   }
   const many = page.runs.length > 1;
   for (const plot of page.plots) {
