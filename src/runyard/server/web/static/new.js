@@ -107,13 +107,13 @@ $("new-upload").addEventListener("change", async ({ target }) => {
   const [file] = target.files;
   if (!file) return;
   const number = ++uploads;
-  const say = (words) => { if (number === uploads) $("upload-says").textContent = words; }; // the form may be another by then
+  const say = (words) => { const place = $("upload-says"); if (place && number === uploads) place.textContent = words; };
   say(`Uploading ${file.name} and checking it row by row…`);
   const content = new FormData();
   content.append("file", file);
   try {
     const found = await ask("POST", "/api/v1/datasets", content);
-    if (number !== uploads) return;
+    if (number !== uploads || !$("upload-says")) return; // given up, or the form is one without data by now
     changes.set("data.train", `dataset:${found.id}`);
     await check();
     say(`${found.name}: ${found.rows} rows${found.report.bad ? `, ${found.report.bad} of them can't be used` : ", all readable"}`);
