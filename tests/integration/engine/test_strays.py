@@ -109,6 +109,8 @@ async def test_an_empty_cgroup_that_was_left_is_removed_and_no_other(running: Ya
     [done], [works] = await running.attempts("done"), await running.attempts("works")
     [place] = cgroups.of(works.id)
     left, stranger = place.with_name(f"runyard-{done.id}"), place.with_name("runyard-of-another-server")
+    await running.reaches("done", "completed")
+    await eventually(lambda: asyncio.to_thread(lambda: not left.exists()))  # its own wrapper has gone
     left.mkdir()
     stranger.mkdir()
     try:
