@@ -108,7 +108,7 @@ async def test_an_empty_cgroup_that_was_left_is_removed_and_no_other(running: Ya
     await running.reaches("works", "running")
     [done], [works] = await running.attempts("done"), await running.attempts("works")
     [place] = cgroups.of(works.id)
-    left, stranger = place.with_name(f"runyard-{done.id}"), place.with_name("runyard-of-another-server")
+    left, stranger = place.with_name(f"runyard-{done.id}"), place.with_name(f"runyard-not-{done.id}")
     await running.reaches("done", "completed")
     await eventually(lambda: asyncio.to_thread(lambda: not left.exists()))  # its own wrapper has gone
     left.mkdir()
