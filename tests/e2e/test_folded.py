@@ -72,6 +72,14 @@ def test_the_losses_lie_open_side_by_side_with_the_results_below(
         assert not serious_faults(page)
 
 
+def test_runs_of_one_name_are_told_apart_by_their_ids(browser: Browser, yard: LiveYard) -> None:
+    ids = [yard.client.submit({"kind": "script", "name": "twin", "command": "true"}).id for _ in range(2)]
+    with visit(browser, yard.url) as page:
+        page.goto(f"/compare?jobs={','.join(ids)}")
+        heads = page.get_by_role("region", name="Results").get_by_role("columnheader")
+        expect(heads).to_have_text(["", *(f"twin {id_[:4]}" for id_ in ids)])
+
+
 def test_the_plan_and_its_button_stay_at_hand_on_a_phone(browser: Browser, yard: LiveYard) -> None:
     with visit(browser, yard.url, viewport={"width": 360, "height": 700}) as page:
         page.goto("/new?kind=script")

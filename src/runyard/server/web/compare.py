@@ -52,6 +52,7 @@ async def show(desk: ToSee, request: Request) -> Response:
     settings = {job.id: analytics.settings(job) for job in found}
     differing = rules.differences(settings)
     alike = dict(item for one in settings.values() for item in dotted.flat(one) if item[0] not in differing)
+    names = _told_apart([job.name for job in found], found)
     base = next((position for position, job in enumerate(found) if job.id == baseline), len(found) - 1)
     return render(
         sight,
@@ -61,7 +62,8 @@ async def show(desk: ToSee, request: Request) -> Response:
         too_many=len(asked) > MOST,
         base=base,
         briefs=briefs(found),
-        verdict=_verdict(found),
+        names=names,
+        verdict=_verdict(found, names),
         lines=_lines(found, base, sight) if found else [],
         differing=[(name, [_shown(value) for value in values.values()]) for name, values in sorted(differing.items())],
         alike=[(name, _shown(value)) for name, value in sorted(alike.items()) if name not in rules.UNCOMPARED],
@@ -78,11 +80,15 @@ def briefs(found: Sequence[Job]) -> list[str]:
     rests = ["".join(piece[shared:]) for piece in pieces]
     if not all(any(letter.isalpha() for letter in rest) for rest in rests):
         rests = [job.name for job in found]
-    times = Counter(rests)
-    return [rest if times[rest] == 1 else f"{rest} {job.id[:4]}" for rest, job in zip(rests, found, strict=True)]
+    return _told_apart(rests, found)
 
 
-def _verdict(found: Sequence[Job]) -> tuple[str, str]:
+def _told_apart(names: Sequence[str], found: Sequence[Job]) -> list[str]:
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} {job.id[:4]}" for name, job in zip(names, found, strict=True)]
+
+
+def _verdict(found: Sequence[Job], names: Sequence[str]) -> tuple[str, str]:
     """Which is best, empty where none is, and what is to be said of it."""
     judged = [job for job in found if job.best_value is not None]
     if len(found) < FEWEST:
@@ -100,7 +106,7 @@ def _verdict(found: Sequence[Job]) -> tuple[str, str]:
     newest = (best.snapshot or {}).get("step")
     if best.best_step is not None and newest and best.best_step < newest:
         text += f". That was at step {words.count(best.best_step)} of {words.count(newest)}"
-    return best.name, f"{text}."
+    return names[found.index(best)], f"{text}."
 
 
 def _lines(found: Sequence[Job], base: int, sight: Sight) -> list[Line]:

@@ -142,7 +142,7 @@ export class Plot {
       const tone = toneOf(line, many), dash = many ? DASHES[line.number % DASHES.length] : [];
       const show = !line.hidden, thick = line.name === this.page.raised ? 3 : 2;
       const isDots = line.kind === "eval" && !many;
-      const smooth = this.smooth > 0 && !isDots;
+      const smooth = this.smooth > 0 && line.kind !== "eval"; // an evaluation is what it is
       series.push({ show: show && !(many && smooth), stroke: smooth ? shade(tone, 0.34) : probe(tone), width: smooth ? 1 : isDots ? 0 : thick, dash: smooth ? [] : dash, paths: isDots ? () => null : undefined,
         points: isDots ? { show: true, size: 7, fill: probe(tone), stroke: probe("--page"), width: 1 } : { show: false } });
       series.push({ show: show && smooth, stroke: probe(tone), width: thick, dash, points: { show: false } });
@@ -219,7 +219,7 @@ export class Plot {
           ctx.beginPath(); ctx.arc(x, y, 3.5 * unit, 0, 7); ctx.fill();
         }
       }
-      if (line.kind === "eval" && this.page.runs.length === 1) this.best(plot, raw, xs, unit);
+      if (line.kind === "eval" && this.name.includes("loss")) this.best(plot, line, raw, xs, unit);
     });
     ctx.fillStyle = probe("--ink3");
     if (this.page.isMain(this) && this.page.axis === "step")
@@ -237,14 +237,16 @@ export class Plot {
     this.note.style.top = "0";
   }
 
-  best(plot, raw, xs, unit) {
+  /** Marks the lowest: of a single run in words, of several each with a dot. */
+  best(plot, line, raw, xs, unit) {
     let at = -1;
     for (let here = 0; here < xs.length; here++) if (raw[here] !== null && raw[here] !== undefined && (at < 0 || raw[here] < raw[at])) at = here;
     if (at < 0 || !this.page.isMain(this)) return;
-    const { ctx } = plot;
-    ctx.fillStyle = probe("--s2");
+    const { ctx } = plot, many = this.page.runs.length > 1, x = plot.valToPos(xs[at], "x", true), y = plot.valToPos(raw[at], "y", true);
+    ctx.fillStyle = probe(toneOf(line, many));
     ctx.font = `600 ${11 * unit}px "Liberation Sans", Arial, sans-serif`;
-    ctx.fillText(`best ${written(raw[at])}`, plot.valToPos(xs[at], "x", true), plot.valToPos(raw[at], "y", true) - 9 * unit);
+    if (many) { ctx.beginPath(); ctx.arc(x, y, 4 * unit, 0, 7); ctx.fill(); }
+    else ctx.fillText(`best ${written(raw[at])}`, x, y - 9 * unit);
   }
 
   point(plot) {
