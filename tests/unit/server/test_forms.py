@@ -1,5 +1,7 @@
 """A job file and its form are two views of one text."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from runyard.domain import yamlfile
 from runyard.domain.yamlfile import YamlError
 from runyard.protocol.specs import SPEC_CLASSES
 from runyard.server.web import forms
+from runyard.trainers.language.choices import LEARNING_RATES
 
 FILE = """\
 # what we do on Mondays
@@ -65,3 +68,10 @@ def test_any_text_comes_back_as_it_was_typed(text: str) -> None:
     again = forms.changed(changed, "name", f"{text}x")
     assert yamlfile.parse(again).value["name"] == f"{text}x"
     assert yamlfile.parse(again).value["training"] == {"epochs": 2, "learning_rate": 2e-4}
+
+
+def test_the_usual_learning_rate_is_that_of_the_kind_as_the_trainer_chooses_it() -> None:
+    for kind in ("sft", "dpo"):
+        [rate] = [field for field in forms.fields(kind) if field.path == "training.learning_rate"]
+        told = re.findall(r"[\d.]+e-\d", rate.hint)
+        assert [float(one) for one in told] == [LEARNING_RATES[kind, True], LEARNING_RATES[kind, False]]

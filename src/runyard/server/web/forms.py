@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -32,7 +32,6 @@ FIRST = {
 LABELS = {path: label for group in FIRST.values() for path, label in group.items()}
 METHODS = {"lora": "LoRA", "dora": "DoRA", "none": "Full"}
 HINTS = {
-    "training.learning_rate": "Usual for LoRA: 1e-4 to 3e-4",
     "training.batch_size": "Rows in one optimizer step; how they are divided is chosen from the memory",
     "data.train": "An upload (dataset:ID), a file this server may read, or a hub name",
     "model.name": "Hub name, or a folder or GGUF file of this server",
@@ -40,6 +39,11 @@ HINTS = {
     "name": "From the data or the command unless set",
     "priority": "",
 }
+RATES = {
+    "sft": "Usual: 2e-4 for LoRA, 2e-5 for every weight",
+    "dpo": "Usual: 1e-5 for LoRA, 1e-6 for every weight",
+}
+"""What is chosen for a learning rate that is not set, by kind."""
 MOST_SWITCHED = 4
 PLAIN_LINE = re.compile(r"^(\s*)([\w.-]+):(\s*)(.*?)(\s+#.*)?$")
 NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
@@ -76,7 +80,10 @@ class Field:
 def fields(kind: str) -> list[Field]:
     """Those that most people set come first, in their order."""
     order = list(LABELS)
-    found = list(_fields(SPEC_CLASSES[kind], ""))
+    found = [
+        replace(field, hint=RATES[kind]) if field.path == "training.learning_rate" else field
+        for field in _fields(SPEC_CLASSES[kind], "")
+    ]
     first = sorted((field for field in found if field.group), key=lambda field: order.index(field.path))
     return first + [field for field in found if not field.group]
 
