@@ -587,7 +587,7 @@ def test_who_may_only_look_sees_no_buttons_and_foreign_jobs_are_not_there(browse
         assert page.locator("[data-post]").count() == 0
         page.goto("/jobs")
         expect(page.get_by_role("link", name="ours")).to_be_visible()
-        assert page.locator("[data-post], [data-menu]").count() == 0
+        assert page.locator("[data-post], [data-part]").count() == 0
         refused = page.goto("/people")
         assert refused is not None
         assert refused.status == 403

@@ -76,7 +76,7 @@ def test_a_priority_is_changed_from_the_row_and_taken_back(browser: Browser, yar
 def test_a_job_that_is_held_and_let_go_again_keeps_its_place(browser: Browser, yard: LiveYard, line: list[str]) -> None:
     with visit(browser, yard.url) as page:
         page.goto("/jobs")
-        page.locator(f"#job-{line[0]} [data-menu]").click()
+        page.locator(f"#job-{line[0]} [data-part]").click()
         menu = page.get_by_role("dialog", name="plum")
         expect(menu.get_by_role("listitem").filter(has_text="Hold")).to_contain_text("pear, quince pass it")
         menu.get_by_role("button", name="Hold").click()

@@ -40,7 +40,7 @@ def of_row(row: Row) -> int:
         return max(of_row(row.chosen), of_row(row.rejected))
     if isinstance(row, Plain):
         return len(row.prompt) + len(row.completion)
-    return sum(_characters({**message, "role": None}) for message in row.messages)
+    return sum(_characters(part) for message in row.messages for name, part in message.items() if name != "role")
 
 
 def summed_up(rows: Counter[int]) -> Lengths | None:

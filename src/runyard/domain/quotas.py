@@ -24,7 +24,7 @@ NOUNS = {
     Quota.GPUS: "GPUs at once",
     Quota.GPU_HOURS: "GPU-hours this month",
     Quota.STORED_BYTES: "stored bytes",
-    Quota.MONEY: "in money this month",
+    Quota.MONEY: "spent this month",
 }
 TENANT, EACH_USER = "tenant", "each user"
 

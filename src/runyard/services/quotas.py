@@ -1,6 +1,6 @@
 """Quotas: what is set, what is used of it, and the refusal once it is used up."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from runyard.db.database import Session
@@ -81,16 +81,14 @@ async def used(session: Session, tenant: str, user: str | None, context: Context
     found = await book(session, context)
     by: By = "tenant" if user is None else "user"
     name = tenant if user is None else user
-    held = await limits.held(session, by, name)
-    amounts = {
-        Quota.WAITING: (await limits.waiting(session, by, [name])).get(name, 0),
-        Quota.RUNNING: len(held),
-        Quota.GPUS: sum(gpus for _, gpus in held),
-        Quota.GPU_HOURS: await _gpu_hours(session, by, name, now),
-        Quota.STORED_BYTES: await limits.stored_bytes(session, by, name),
-        Quota.MONEY: 0.0,  # nothing is rented yet
-    }
-    return _used(found, by, name, tenant, amounts)
+    return _used(
+        found,
+        (by, name, tenant),
+        waiting=(await limits.waiting(session, by, [name])).get(name, 0),
+        held=await limits.held(session, by, name),
+        gpu_hours=await _gpu_hours(session, by, name, now),
+        stored=await limits.stored_bytes(session, by, name),
+    )
 
 
 async def used_by_each(
@@ -103,18 +101,17 @@ async def used_by_each(
     seconds = await limits.gpu_seconds(session, quotas.month_began(now), now, tenant)
     stored = await limits.stored_by_user(session, tenant)
 
-    def of(name: str) -> list[Used]:
-        amounts = {
-            Quota.WAITING: waiting.get(name, 0),
-            Quota.RUNNING: len(held.get(name, ())),
-            Quota.GPUS: sum(held.get(name, ())),
-            Quota.GPU_HOURS: seconds.get((tenant, name), 0.0) / 3600,
-            Quota.STORED_BYTES: stored.get(name, 0),
-            Quota.MONEY: 0.0,  # nothing is rented yet
-        }
-        return _used(found, "user", name, tenant, amounts)
-
-    return {name: of(name) for name in names}
+    return {
+        name: _used(
+            found,
+            ("user", name, tenant),
+            waiting=waiting.get(name, 0),
+            held=held.get(name, ()),
+            gpu_hours=seconds.get((tenant, name), 0.0) / 3600,
+            stored=stored.get(name, 0),
+        )
+        for name in names
+    }
 
 
 async def change(session: Session, caller: Caller, of: str, amounts: Mapping[Quota, float | None], tenant: str) -> None:
@@ -135,7 +132,19 @@ async def change(session: Session, caller: Caller, of: str, amounts: Mapping[Quo
             await limits.put(session, Limit(tenant=tenant, of=of, quota=quota.value, amount=amount))
 
 
-def _used(found: Book, by: By, name: str, tenant: str, amounts: Mapping[Quota, float]) -> list[Used]:
+def _used(
+    found: Book, whose: tuple[By, str, str], *, waiting: int, held: Sequence[int], gpu_hours: float, stored: int
+) -> list[Used]:
+    """`whose` is by what, its name, and its tenant; `held` has the number of GPUs of each attempt that holds any."""
+    by, name, tenant = whose
+    amounts: dict[Quota, float] = {
+        Quota.WAITING: waiting,
+        Quota.RUNNING: len(held),
+        Quota.GPUS: sum(held),
+        Quota.GPU_HOURS: gpu_hours,
+        Quota.STORED_BYTES: stored,
+        Quota.MONEY: 0.0,  # nothing is rented yet
+    }
     of = TENANT if by == "tenant" else quotas.of_user(name)
     return [Used(of, quota, amount, found.limit(by, name, tenant, quota)) for quota, amount in amounts.items()]
 

@@ -27,7 +27,7 @@ SEEN = {
     "/templates",
     "/settings",
 }
-SUBMITTING = {"/new", "/new/check"}
+SUBMITTING = {"/new", "/new/check", "/jobs/{job_id}/cancel"}
 MANAGING = {"/people", "/audit"}
 
 
@@ -128,7 +128,15 @@ async def test_pages_of_another_tenant_hold_nothing_of_ours(api: Any, people: Pe
 async def test_what_people_write_is_text_and_never_markup(api: Any) -> None:
     evil = "<img src=x onerror=alert(1)>\"'`{{7*7}}"
     id_ = await api.job(name=evil)
-    for path in ("/", "/jobs", f"/jobs/{id_}", f"/compare?jobs={id_}", f"/new?from={id_}", f"/jobs?q={evil}"):
+    for path in (
+        "/",
+        "/jobs",
+        f"/jobs/{id_}",
+        f"/jobs/{id_}/cancel",
+        f"/compare?jobs={id_}",
+        f"/new?from={id_}",
+        f"/jobs?q={evil}",
+    ):
         answer = await api.get(path)
         assert answer.status_code == 200, path
         assert "<img" not in answer.text, path

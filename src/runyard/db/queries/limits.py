@@ -49,15 +49,15 @@ async def waiting(session: Session, by: By, names: Collection[str]) -> dict[str,
     return {name: count for name, count in await session.execute(WAITING[by], {"names": list(names)})}
 
 
-async def held(session: Session, by: By, name: str) -> list[tuple[str, int]]:
-    """Ids of the jobs whose attempts still hold something, each with its number of GPUs."""
-    query = select(Attempt.job_id, Attempt.gpus).join(Job, Job.id == Attempt.job_id)
-    rows = await session.execute(query.where(Attempt.released_at.is_(None), getattr(Job, by) == name))
-    return [(job_id, len(gpus)) for job_id, gpus in rows]
+async def held(session: Session, by: By, name: str) -> list[int]:
+    """For each attempt that still holds something its number of GPUs."""
+    query = select(Attempt.gpus).join(Job, Job.id == Attempt.job_id)
+    rows = await session.scalars(query.where(Attempt.released_at.is_(None), getattr(Job, by) == name))
+    return [len(gpus) for gpus in rows]
 
 
 async def held_by_user(session: Session, tenant: str) -> dict[str, list[int]]:
-    """For each attempt that still holds something its number of GPUs, by user of the tenant."""
+    """The same for each user of a tenant."""
     query = select(Job.user, Attempt.gpus).join(Job, Job.id == Attempt.job_id)
     found: dict[str, list[int]] = {}
     for user, gpus in await session.execute(query.where(Attempt.released_at.is_(None), Job.tenant == tenant)):

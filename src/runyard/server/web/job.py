@@ -12,7 +12,6 @@ from runyard.db.database import Session
 from runyard.db.queries import events
 from runyard.db.queries import jobs as job_rows
 from runyard.db.queries import overview as rows
-from runyard.db.queries import queue as line
 from runyard.db.tables import Checkpoint, FeedEvent, Job
 from runyard.domain import dotted, yamlfile
 from runyard.domain import templates as rules
@@ -86,7 +85,6 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         made_of = await templates.difference(session, job) if job.template else None
         report = await analytics.of_job(session, job_id, sight.now) if job.started_at else None
     standing = await _standing(desk, job, sight)
-    heir = await _heir(desk, sight) if job.state in ACTIVE and sight.may_change(job.user) else ""
     changes = _differences(parent, job) if parent else made_of.changes if made_of else None
     box = await advice.box(desk, history, sight.now) if job.state == State.FAILED else None
     there = [row for row in kept if row.removed_at is None]
@@ -101,7 +99,6 @@ async def show(desk: ToSee, request: Request, job_id: str) -> Response:
         sentence=_sentence(history, row, standing, sight, there),
         figures=figures(row, history, sight),
         asked=asked,
-        heir=heir,
         phases=_phases(entered, job, sight.now),
         advice=box,
         history=history,
@@ -141,16 +138,6 @@ async def _standing(desk: Desk, job: Job, sight: Sight) -> Standing:
         return Standing()
     async with desk.yard.database.read(long=True) as session:
         return (await queue.standings(session, [job], sight.now))[job.id]
-
-
-async def _heir(desk: Desk, sight: Sight) -> str:
-    """Who is to have the place of a job that is cancelled. The line is of all tenants."""
-    async with desk.yard.database.read(long=True) as session:
-        found = await line.first(session, sight.now)
-    if found is None:
-        return "Nobody waits for its place."
-    name, tenant = found
-    return f"{name if tenant == desk.caller.tenant else 'A job of another tenant'} is next in line."
 
 
 def _sentence(history: History, row: shown.Shown, standing: Standing, sight: Sight, kept: Sequence[Checkpoint]) -> str:

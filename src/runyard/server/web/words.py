@@ -8,21 +8,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from runyard.domain.quotas import Quota
+from runyard.domain.quotas import NOUNS, Quota
 
 TICKS, CODE = re.compile(r"`([^`]+)`"), Markup("<code>{}</code>")
 AFTER_MARK = re.compile(r"(?<=[._])")
 MISSING = "—"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 KILO = 1000.0
-QUOTAS = {
-    Quota.WAITING: "Jobs waiting",
-    Quota.RUNNING: "Jobs running",
-    Quota.GPUS: "GPUs at once",
-    Quota.GPU_HOURS: "GPU-hours this month",
-    Quota.STORED_BYTES: "Stored",
-    Quota.MONEY: "Money this month",
-}
 MANY = 10_000
 
 
@@ -131,7 +123,8 @@ def gigabytes(megabytes: float | None) -> str:
 
 
 def quota(name: str) -> str:
-    return QUOTAS[Quota(name)]
+    noun = NOUNS[Quota(name)]
+    return noun[:1].upper() + noun[1:]
 
 
 def amount(number: float, name: str) -> str:

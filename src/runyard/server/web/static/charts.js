@@ -135,7 +135,7 @@ function arrange() {
 function stack([first, ...rest]) {
   const [large] = page.plots;
   if (large?.name === first.name) {
-    large.names = [first.name, first.twin].filter(Boolean);
+    large.names = both(first);
     for (const part of host.querySelectorAll(":scope > .charts, :scope > .more")) part.remove();
     drop(1);
   } else {
@@ -189,7 +189,7 @@ function chart({ name, twin }, level, size, place) {
   const box = place.appendChild(document.createElement("div"));
   box.className = `chart ${size}`;
   const plot = new Plot(box, page, name);
-  Object.assign(plot, { names: [name, twin].filter(Boolean), readout, legend: legendPlace, head: words });
+  Object.assign(plot, { names: both({ name, twin }), readout, legend: legendPlace, head: words });
   plot.newest = () => { const line = plot.lines.find((one) => one.kind === "train") || plot.lines[0]; return line && page.runs.length === 1 ? written(newest(line)) : ""; };
   page.plots.push(plot);
 }

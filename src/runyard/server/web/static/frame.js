@@ -239,13 +239,7 @@ async function send(form) {
 
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-dialog]");
-  if (opener) {
-    event.preventDefault();
-    const dialog = document.getElementById(opener.dataset.dialog);
-    dialog?.showModal();
-    if (dialog?.querySelector("[data-live]")) refresh(); // what it says is decided on
-    return;
-  }
+  if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); return; }
   const button = event.target.closest("[data-post]");
   if (button) { event.preventDefault(); press(button); return; }
   if (event.target.closest("dialog [data-close]")) event.target.closest("dialog").close();
@@ -301,7 +295,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "g") going = true;
   else if (key === "/") { event.preventDefault(); $(".find input")?.focus(); }
   else if (key === "?") keys();
-  else if (key === "m") document.activeElement.closest("tr, li")?.querySelector("[data-menu]")?.click();
+  else if (key === "m") document.activeElement.closest("tr, li")?.querySelector("[data-part]")?.click();
   else if (key === "n" && $("a[href='/new']")) location.href = "/new";
   else $(`[data-key="${CSS.escape(key)}"]`)?.click();
 });
